@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every setting of the build, declared once.
 
-A setting's value is the first of: the command line, the environment (which is how ``make NAME=value``
-arrives), ``hypergen.toml`` beside the Makefile, the default. :func:`load` turns them into one frozen
-:class:`BuildConfig`; nothing later in the run changes it.
+A setting's value is the first of: the command line, the environment (which is how
+``make NAME=value`` arrives), ``hypergen.toml`` beside the Makefile, the default. :func:`load` turns
+them into one frozen :class:`BuildConfig`; nothing later in the run changes it.
 """
 
 from __future__ import annotations

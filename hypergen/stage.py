@@ -71,7 +71,7 @@ class Stage:
         """Make the key depend on a file's contents and executable bit."""
         self._hash.update(f"\0{label or path.name}:".encode())
         if path.is_symlink():
-            self._hash.update(os.readlink(path).encode())
+            self._hash.update(str(path.readlink()).encode())
         else:
             self._hash.update(bytes([bool(path.stat().st_mode & 0o100)]))
             self._hash.update(file_digest(path).encode())
