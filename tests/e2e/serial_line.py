@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A serial line of the machine under test, with a terminal at our end of it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pyte
+
+from tests.e2e.bounds import wait
+
+COLUMNS, ROWS = 80, 24
+HISTORY = 20000
+
+
+class _Screen(pyte.HistoryScreen):
+    """A terminal that answers what it is asked (ESC [ 6 n), as a real one does."""
+
+    def __init__(self, answer: socket.socket) -> None:
+        super().__init__(COLUMNS, ROWS, history=HISTORY, ratio=0.5)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        self._answer.sendall(data.encode())
+
+
+class SerialLine:
+    """Reads everything that arrives, keeps it raw (`raw`), as a log file and as a screen."""
+
+    def __init__(self, path: Path, log: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._screen = _Screen(self._socket)
+        self._stream = pyte.ByteStream(self._screen)
+        self._lock = threading.Lock()
+        self._log = log.open("ab")
+        self.raw = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = self._socket.recv(4096)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self.raw += data
+                self._log.write(data)
+                self._log.flush()
+                self._stream.feed(data)
+
+    def lines(self) -> list[str]:
+        """Everything shown so far, what has scrolled off the top first; no trailing blanks."""
+        with self._lock:
+            rows = [*self._screen.history.top, *(self._screen.buffer[y] for y in range(ROWS))]
+            lines = ["".join(row[x].data for x in range(COLUMNS)).rstrip() for row in rows]
+        while lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+    def press(self, text: str) -> None:
+        """Send `text` as it stands."""
+        self._socket.sendall(text.encode())
+
+    def mark(self) -> int:
+        """The number of bytes that have arrived: where a later :meth:`expect` shall begin."""
+        with self._lock:
+            return len(self.raw)
+
+    def expect(self, pattern: str, seconds: float, start: int = 0) -> re.Match[bytes]:
+        """Wait until the raw bytes from `start` on match `pattern`."""
+        expression = re.compile(pattern.encode())
+
+        def probe() -> re.Match[bytes] | None:
+            with self._lock:
+                return expression.search(bytes(self.raw), start)
+
+        return wait(f"{pattern!r} on the serial line", probe, seconds, last=self.describe)
+
+    def describe(self) -> str:
+        """The last lines, for an error message."""
+        return "\n".join(["--- serial line ---", *self.lines()[-40:], "---"])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+        self._thread.join(5)
+        self._log.close()
