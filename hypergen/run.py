@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +34,11 @@ for _name in [name for name in local.env.getdict() if _HARMFUL.match(name)]:
 local.env["LC_ALL"] = "C"
 
 Argv = Sequence[str | Path]
+
+
+def variable(name: str) -> str | None:
+    """A variable of the environment that programs are started with; None when unset or empty."""
+    return local.env.get(name) or None
 
 
 def which(program: str) -> Path | None:
@@ -73,6 +78,7 @@ def run(
     input: Path | None = None,
     hint: str | None = None,
     verbose: bool = False,
+    watch: Callable[[str], str] | None = None,
 ) -> None:
     """Run a program to its end; its output (both streams) goes to `log`.
 
@@ -83,6 +89,7 @@ def run(
         input: a file for standard input instead of /dev/null.
         hint: what to do when it fails.
         verbose: print the output as well.
+        watch: sees each line and returns what to show of it as the latest thing done.
 
     Raises:
         UserError: the program is not installed.
@@ -109,7 +116,7 @@ def run(
                     if verbose:
                         progress.note(line)
                     else:
-                        progress.detail(line)
+                        progress.detail(watch(line) if watch else line)
                 status = process.wait()
             except BaseException:  # Ctrl+C too: leave no compiler running behind us
                 process.terminate()

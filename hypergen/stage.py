@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Self
 
 from hypergen.config import BuildConfig
+from hypergen.errors import BuildError
 
 _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".git"}
 
@@ -126,7 +127,8 @@ class Stage:
         try:
             if kind is None and self._todo:
                 missing = [str(path) for path in self.outputs if not path.exists()]
-                assert not missing, f"stage {self.name} did not make {', '.join(missing)}"
+                if missing:
+                    raise BuildError(f"{self.name}: did not make {', '.join(missing)}")
                 temporary = self._stamp.with_suffix(".tmp")
                 temporary.write_text(json.dumps({"key": self.key, "outputs": self._state()}))
                 temporary.replace(self._stamp)
