@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""argparse made from a command's declaration; errors become one UsageError line."""
+
+from __future__ import annotations
+
+import argparse
+
+from hypershell.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from hypershell.spec import Spec
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse exits and prints usage on errors; a shell must live on."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; 'help {self.prog}' explains")
+
+
+def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
+    """The arguments of command ``name``; ``help`` is set when -h or --help stands anywhere.
+
+    Raises UsageError with one line.
+    """
+    parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+    for arg in spec.args:
+        names = [arg.name, arg.short] if arg.short else [arg.name]
+        if arg.flag:
+            parser.add_argument(*names, action="store_true")
+        elif arg.option:
+            parser.add_argument(*names, default=arg.default, metavar=arg.metavar)
+        elif arg.many:
+            parser.add_argument(arg.name, nargs=arg.many, metavar=arg.metavar)
+        else:
+            parser.add_argument(arg.name, metavar=arg.metavar)
+    options = words[: words.index("--")] if "--" in words else words
+    if "-h" in options or "--help" in options:
+        return argparse.Namespace(help=True)
+    return parser.parse_args(words)
+
+
+def parse_program(argv: list[str]) -> argparse.Namespace:
+    """The arguments of the program itself."""
+    parser = _Parser(prog="hypershell", add_help=False, allow_abbrev=False)
+    parser.error = _program_error  # type: ignore[method-assign]
+    parser.add_argument("-c", dest="command", metavar="COMMAND")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    return parser.parse_args(argv)
+
+
+def _program_error(message: str) -> NoReturn:
+    raise UsageError(f"{message}; 'hypershell --help' explains")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kernel_list and image_list."""
+
+from __future__ import annotations
+
+from hypershell import files, paths, vm
+from hypershell.errors import ShellError
+from hypershell.spec import JSON, QUIET, Context, Spec
+from hypershell.table import complain, dump, render, say
+from hypershell.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def _list(kind: str, args: Namespace) -> int:
+    try:
+        found = files.scan(kind)
+    except ShellError as error:
+        if args.json:
+            dump([])
+        complain(f"{kind}_list: {error}")
+        return error.code
+    if args.quiet and not args.json:
+        for file in found:
+            say(str(file.id))
+        return 0
+    vms = vm.listed()
+    if args.json:
+        dump([_record(file, vms) for file in found])
+    elif not found:
+        say(f"No {kind}s in {paths.folder(kind)}; copy files there, they show up at once.")
+    elif kind == "kernel":
+        rows = [_kernel_row(file, vms) for file in found]
+        say(render(("ID", "NAME", "KIND", "VERSION", "SIZE", "USED BY"), rows, frozenset({0, 4})))
+    else:
+        rows = [_image_row(file, vms) for file in found]
+        header = ("ID", "NAME", "SIZE", "ALLOCATED", "HOLDS", "USED BY")
+        say(render(header, rows, frozenset({0, 2, 3})))
+    return 0
+
+
+def _record(file: files.File, vms: list[vm.VM]) -> dict[str, object]:
+    record: dict[str, object] = {
+        "id": file.id,
+        "name": file.name,
+        "path": file.path,
+        "size": file.size,
+        "allocated": file.allocated,
+    }
+    if file.kind == "kernel":
+        kind, version = files.kernel_kind(file.path)
+        record |= {"kind": kind, "version": version or None}
+    else:
+        record["holds"] = files.image_kind(file.path)
+    users = vm.users(vms, file.key, file.kind)
+    record["used_by"] = [
+        {"id": one.id, "name": one.name}
+        | ({"read_only": one.read_only} if file.kind == "image" else {})
+        for one in users
+    ]
+    return record
+
+
+def _kernel_row(file: files.File, vms: list[vm.VM]) -> list[str]:
+    kind, version = files.kernel_kind(file.path)
+    users = ", ".join(f"VM {one.id}" for one in vm.users(vms, file.key, "kernel"))
+    return [str(file.id), file.name, kind, version or "-", human_size(file.size), users or "-"]
+
+
+def _image_row(file: files.File, vms: list[vm.VM]) -> list[str]:
+    users = ", ".join(
+        f"VM {one.id} ({'ro' if one.read_only else 'rw'})"
+        for one in vm.users(vms, file.key, "image")
+    )
+    return [
+        str(file.id),
+        file.name,
+        human_size(file.size),
+        human_size(file.allocated),
+        files.image_kind(file.path),
+        users or "-",
+    ]
+
+
+def _kernels(args: Namespace, _: Context) -> int:
+    return _list("kernel", args)
+
+
+def _images(args: Namespace, _: Context) -> int:
+    return _list("image", args)
+
+
+SPECS = {
+    "kernel_list": Spec(
+        _kernels,
+        [JSON, QUIET],
+        """The files in the host's folder of guest kernels (guest_kernel= on its command line),
+looked at anew each time. An id stays with its file while the host runs. KIND is read from
+the file: vmlinux (64-bit ELF, starts fastest), bzImage, or unknown.""",
+        [("kernel_list", "a table for people"), ("kernel_list --json", "the same for programs")],
+    ),
+    "image_list": Spec(
+        _images,
+        [JSON, QUIET],
+        """The files in the host's folder of raw disk images (guest_image= on its command line),
+looked at anew each time. An id stays with its file while the host runs. ALLOCATED is what a
+sparse file takes on the disk; HOLDS is a hint read from the image: a file system, gpt, mbr
+or raw. USED BY says which VMs write (rw) or only read (ro) it: one writing VM, or any number
+of readers.""",
+        [("image_list", "a table for people"), ("image_list --json", "the same for programs")],
+    ),
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""host_reboot and host_shutdown: a signal to PID 1, which ends VMs, syncs and unmounts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from hypershell import vm
+from hypershell.errors import ShellError, UsageError
+from hypershell.spec import Arg, Context, Spec
+from hypershell.table import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+MARK = "/etc/hypergen"  # only on a hyper-gen host is PID 1 ours to signal
+
+
+def _power(what: str, number: int, args: Namespace, context: Context) -> int:
+    if not os.path.isdir(MARK):
+        raise ShellError(f"this is not a hyper-gen host (no {MARK}): use its own '{what}'")
+    alive = [one for one in vm.listed() if one.alive]
+    if alive and not (args.yes or args.force):
+        names = ", ".join(f"{one.id} ({one.name})" for one in alive[:6])
+        count = f"{len(alive)} VM{'s run' if len(alive) > 1 else ' runs'}: {names}"
+        if not (context.interactive and _confirmed(f"{count}. End them and {what}?")):
+            raise UsageError(f"nothing done; {count}; add --yes to {what} all the same")
+    try:
+        os.kill(1, number)
+    except OSError as error:
+        raise ShellError(f"cannot signal PID 1: {error.strerror}") from error
+    say("The host reboots." if what == "reboot" else "The host powers off.")
+    return 0
+
+
+def _confirmed(question: str) -> bool:
+    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _reboot(args: Namespace, context: Context) -> int:
+    return _power("reboot", signal.SIGTERM, args, context)
+
+
+def _shutdown(args: Namespace, context: Context) -> int:
+    return _power("poweroff", signal.SIGUSR2, args, context)
+
+
+_ARGS = [
+    Arg("--yes", "do not ask, even when VMs run", short="-y", flag=True),
+    Arg("--force", "the same as --yes", flag=True),
+]
+_ABOUT = """Ends the VMs, writes everything that is pending to the disks,
+unmounts and {}. Asks first when VMs run."""
+
+SPECS = {
+    "host_reboot": Spec(
+        _reboot, _ARGS, _ABOUT.format("reboots"), [("host_reboot --yes", "do not ask")]
+    ),
+    "host_shutdown": Spec(
+        _shutdown, _ARGS, _ABOUT.format("powers off"), [("host_shutdown", "asks when VMs run")]
+    ),
+}

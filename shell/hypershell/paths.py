@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things are; read from the environment on every call, so that all can be moved."""
+
+import os
+
+
+def run_dir() -> str:
+    """Run-time folder of the host: lock, catalog, status and the VM folders (HYPERGEN_RUN)."""
+    return os.path.abspath(os.environ.get("HYPERGEN_RUN") or "/run/hypergen")
+
+
+def vm_root() -> str:
+    """Folder with one folder per VM, named by its id."""
+    return run_dir() + "/vm"
+
+
+def vm_dir(vm_id: int) -> str:
+    """Folder of one VM: vm.json and the files of hg-vmm's --run-dir."""
+    return f"{vm_root()}/{vm_id}"
+
+
+def folder(kind: str) -> str:
+    """Folder of the guest kernels or images: ``kind`` is ``kernel`` or ``image``."""
+    if kind == "kernel":
+        return os.environ.get("HYPERGEN_KERNELS") or run_dir() + "/guest_kernel"
+    return os.environ.get("HYPERGEN_IMAGES") or run_dir() + "/guest_image"
+
+
+def vmm() -> str:
+    """The mini-VMM's program (HYPERGEN_VMM); a bare name is looked up on PATH."""
+    return os.environ.get("HYPERGEN_VMM") or "hg-vmm"
+
+
+def timeout_scale() -> float:
+    """Factor on every bounded wait, for machines that are slow (HYPERGEN_TIMEOUT_SCALE)."""
+    try:
+        return max(float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1")), 0.1)
+    except ValueError:
+        return 1.0

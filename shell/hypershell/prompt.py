@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prompt before the editor: painted at once, while the editor is loaded on the first key.
+
+Loading prompt_toolkit (with asyncio) takes several times as long as everything else up to the
+prompt, and some 15 MB. A shell waits on every console of the host, and most of them never see a
+key: so the prompt and its status line are painted by hand, in the places where the editor will
+paint them, and the editor takes over when something is typed. Nothing typed is lost: the terminal neither
+echoes nor edits meanwhile, and the editor reads it from where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from hypershell import status, terminal
+from hypershell.app import PROMPT, run_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def paint(text: str, columns: int) -> bytes:
+    """The prompt, the status line below in reverse video, and the cursor back behind the prompt."""
+    if terminal.is_dumb():
+        return PROMPT.encode()
+    bar = text[:columns].ljust(columns)
+    # Bit by bit what xterm, the Linux VT and VT100s agree on; no newline after a full line, as
+    # the cursor then still stands on it (autowrap is pending).
+    return f"\r\x1b[J{PROMPT}\r\n\x1b[0;7m{bar}\x1b[0m\r\x1b[A\x1b[{len(PROMPT)}C".encode()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+def _wait_for_key() -> None:
+    """Show the prompt until something is typed or the terminal hangs up."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    shown = b""
+    while True:
+        now = paint(status.text(), _columns())
+        if now != shown:
+            terminal.write_all(1, now)
+            shown = now
+        # A dumb terminal shows no status: nothing to look at, so wait for ever.
+        if poll.poll(None if terminal.is_dumb() else status.interval() * 1000):
+            break
+    terminal.write_all(1, b"\r" + b" " * len(PROMPT) + b"\r" if terminal.is_dumb() else b"\r\x1b[J")
+
+
+def interactive(end: Callable[[int, object], None]) -> int:
+    """Prompt and run until CTRL+d, exit, or the terminal's end. ``end`` handles SIGTERM, SIGHUP."""
+    import signal
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
+    saved = terminal.modes(0)
+    try:
+        terminal.set_raw(0, saved, output=False)
+        _wait_for_key()
+        from hypershell.editor import Editor  # the expensive import
+
+        editor = Editor()
+        while True:
+            line = editor.read()
+            terminal.restore(0, saved)
+            if line is None:
+                break
+            if line.strip() and not _run(line):
+                break
+        return 0
+    except OSError:
+        return 1  # the terminal has hung up
+    finally:
+        terminal.restore(0, saved)
+
+
+def _run(line: str) -> bool:
+    """Run one line; False to leave the shell."""
+    from hypershell.spec import Exit
+
+    try:
+        run_line(line, True)
+    except Exit:
+        return False
+    finally:
+        sys.stdout.flush()
+    return True

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a command describes itself: one declaration feeds the parser, the help and the completion."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
+
+
+class Arg:
+    """An argument: positional when ``name`` has no dashes.
+
+    ``values`` says what completes it: kernel, image, vm, command, initrd, or a list of words.
+    ``many`` is argparse's nargs (``+`` or ``?``); ``flag`` marks an option without a value.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        *,
+        short: str = "",
+        metavar: str = "",
+        values: str | Sequence[str] = (),
+        default: str | None = None,
+        many: str = "",
+        flag: bool = False,
+    ) -> None:
+        self.name, self.text, self.short = name, text, short
+        self.metavar = metavar or (name[2:].upper() if name.startswith("-") else name)
+        self.values, self.default, self.many, self.flag = values, default, many, flag
+
+    @property
+    def option(self) -> bool:
+        """Has it dashes?"""
+        return self.name.startswith("-")
+
+    def usage(self) -> str:
+        """How the argument looks in a usage line."""
+        if self.option:
+            return f"[{self.name}]" if self.flag else f"[{self.name} {self.metavar}]"
+        plain = f"<{self.metavar}>"
+        return {"+": plain + "...", "?": f"[{self.metavar}]"}.get(self.many, plain)
+
+
+JSON = Arg("--json", "print JSON for programs", flag=True)
+QUIET = Arg("--quiet", "print ids only, one a line", short="-q", flag=True)
+HELP = Arg("--help", "show this help", short="-h", flag=True)
+
+
+class Context:
+    """What a command may know of its caller."""
+
+    def __init__(self, interactive: bool) -> None:
+        self.interactive = interactive
+
+
+class Exit(Exception):
+    """Raised by ``exit`` to leave the shell."""
+
+
+class Spec:
+    """A command: what it takes, how it is explained, and the function that does it."""
+
+    def __init__(
+        self,
+        run: Callable[[Namespace, Context], int],
+        args: Sequence[Arg],
+        about: str,
+        examples: Sequence[tuple[str, str]],
+    ) -> None:
+        self.run, self.args, self.about, self.examples = run, (*args, HELP), about, examples
+
+    def usage(self, name: str) -> str:
+        """The usage, in lines of 78 columns; without --help, which every command has."""
+        lines = [f"  {name}"]
+        for arg in self.args:
+            if arg is HELP:
+                continue
+            if len(lines[-1]) + 1 + len(arg.usage()) > 78:
+                lines.append(" " * (len(name) + 2))
+            lines[-1] += " " + arg.usage()
+        return "\n".join(lines)
+
+
+def help_text(name: str, summary: str, spec: Spec) -> str:
+    """The page that ``help NAME`` and ``NAME --help`` print."""
+    lines = [f"{name} - {summary}", "", spec.usage(name), "", spec.about.strip()]
+    rows = []
+    for arg in spec.args:
+        title = arg.name if arg.option else f"<{arg.metavar}>"
+        if arg.short:
+            title = f"{arg.short}, {title}"
+        if arg.option and not arg.flag:
+            title += f" {arg.metavar}"
+        default = f" (default: {arg.default})" if arg.default else ""
+        rows.append((title, arg.text + default))
+    width = max(len(title) for title, _ in rows)
+    lines += ["", *(f"  {title.ljust(width)}  {text}" for title, text in rows)]
+    if spec.examples:
+        lines += ["", "Examples:"]
+        lines += [f"  {command}\n      {text}" for command, text in spec.examples]
+    return "\n".join(lines)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host for the shell: folders with kernels and images, and the fake VMM."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+SHELL = HERE.parents[1] / "shell"
+
+
+def scale() -> float:
+    return float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
+
+
+class Host:
+    """One host in a folder of its own; ``run`` is ``hypershell -c``."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.run_dir, self.kernels, self.images = base / "run", base / "kernels", base / "images"
+        for folder in (self.run_dir, self.kernels, self.images):
+            folder.mkdir()
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(base),
+            "TERM": "linux",
+            "PYTHONPATH": str(SHELL),
+            "HYPERGEN_RUN": str(self.run_dir),
+            "HYPERGEN_KERNELS": str(self.kernels),
+            "HYPERGEN_IMAGES": str(self.images),
+            "HYPERGEN_VMM": str(base / "hg-vmm"),
+            "HYPERGEN_TIMEOUT_SCALE": str(scale()),
+        }
+        # The interpreter is named, as the tests may run in a venv that PATH does not know.
+        wrapper = base / "hg-vmm"
+        wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {HERE}/fake_vmm.py "$@"\n')
+        wrapper.chmod(0o755)
+        self.argv = [sys.executable, "-m", "hypershell"]
+
+    def add_vmlinux(self, name: str, version: str = "6.12.9-guest") -> Path:
+        head = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(2000)
+        path = self.kernels / name
+        path.write_bytes(head + b"Linux version %s\0Linux version " + f"{version} (x)".encode())
+        return path
+
+    def add_bzimage(self, name: str, version: str = "6.12.8-boxed") -> Path:
+        data = bytearray(4096)
+        data[0x1FE:0x206] = b"\x55\xaa\xeb\x66HdrS"
+        struct.pack_into("<H", data, 0x20E, 0x300)
+        data[0x500 : 0x500 + len(version) + 4] = f"{version} (x".encode()
+        path = self.kernels / name
+        path.write_bytes(data)
+        return path
+
+    def add_image(self, name: str, size: int = 1 << 20) -> Path:
+        """A sparse ext4 by its magic number."""
+        path = self.images / name
+        data = bytearray(4096)
+        data[0x438:0x43A] = b"\x53\xef"
+        struct.pack_into("<II", data, 0x45C, 0x4, 0x40)
+        path.write_bytes(data)
+        os.truncate(path, size)
+        return path
+
+    def run(
+        self, line: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.argv, "-c", line],
+            env=self.env | (env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60 * scale(),
+            check=False,
+        )
+
+    def ok(self, line: str, env: dict[str, str] | None = None) -> str:
+        done = self.run(line, env)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert done.stderr == "", (line, done.stderr)
+        return done.stdout
+
+    def fails(self, line: str, code: int, env: dict[str, str] | None = None) -> str:
+        """Run what must fail with ``code`` and one line on stderr; the line."""
+        done = self.run(line, env)
+        assert done.returncode == code, (line, done.returncode, done.stdout, done.stderr)
+        assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
+        return done.stderr.strip()
+
+    def json(self, line: str) -> list[dict[str, object]]:
+        value = json.loads(self.ok(f"{line} --json"))
+        assert isinstance(value, list)
+        return value
+
+    def states(self) -> dict[object, object]:
+        return {vm["id"]: vm["state"] for vm in self.json("vm_list")}
+
+    def vmm_pid(self, vm_id: int) -> int:
+        """PID of the fake behind a VM; 0 when there is none."""
+        return self.process_in(self.run_dir / "vm" / str(vm_id))
+
+    @staticmethod
+    def process_in(folder: Path) -> int:
+        """PID of the fake that runs in ``folder``, found independently of the shell's search."""
+        wanted = str(folder).encode()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if wanted in (entry / "cmdline").read_bytes().split(b"\0"):
+                        return int(entry.name)
+                except OSError:
+                    continue
+        return 0
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    base = Path(tempfile.mkdtemp(prefix="hgsh"))
+    made = Host(base)
+    made.add_vmlinux("vmlinux-6.12")
+    made.add_bzimage("bzImage-6.12")
+    made.add_image("busybox.img")
+    made.add_image("debian.img")
+    yield made
+    for vm_id in [int(p.name) for p in (made.run_dir / "vm").glob("[0-9]*")]:
+        if pid := made.vmm_pid(vm_id):
+            os.kill(pid, 9)
+    subprocess.run(["umount", "-q", str(made.run_dir)], check=False, capture_output=True)
+    shutil.rmtree(base, ignore_errors=True)
