@@ -25,6 +25,9 @@ LIVE: set[Machine] = set()
 KEY_MS = 20
 """Milliseconds a key is held; the same again before the next one (PS/2's buffer is 16 bytes)."""
 
+FIRST_SERIAL = "chardev:s0"
+"""What to give ``hypergen.qemu`` for the first serial line."""
+
 CRTC_INDEX, CRTC_DATA = 0x3D4, 0x3D5
 
 
@@ -39,15 +42,19 @@ class Machine:
     """One run of QEMU; a context manager that always ends it.
 
     Args:
-        argv: QEMU and what the machine is made of; its monitors, serial lines and display are
-            added here.
+        argv: QEMU and what the machine is made of, with :data:`FIRST_SERIAL`; the second serial
+            line and the monitor are added here.
         logs: folder for ``NAME.serial0.log``, ``NAME.qemu.log`` and the failure's screen.
         name: tells this machine's files from others'.
+        held: do not start the CPUs yet.
+
+    Attributes:
         font: how to read a graphical screen; None reads VGA text memory.
     """
 
-    def __init__(self, argv: Sequence[str], logs: Path, name: str) -> None:
+    def __init__(self, argv: Sequence[str], logs: Path, name: str, *, held: bool = False) -> None:
         self.name = name
+        self._held = held
         self.logs = logs
         self.font: Font | None = None
         self._argv = list(argv)
@@ -57,12 +64,12 @@ class Machine:
         self.logs.mkdir(parents=True, exist_ok=True)
         # Unix socket paths are short (108 bytes), pytest's tmp_path is long.
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-")))
-        extra = ["-display", "none", "-monitor", "none"]
+        extra = ["-monitor", "none"]
         extra += ["-qmp", f"unix:{self._folder}/qmp,server=on,wait=off"]
         for line in range(2):
             extra += ["-chardev", f"socket,id=s{line},path={self._folder}/s{line},server=on"]
             extra[-1] += ",wait=off"
-            extra += ["-serial", f"chardev:s{line}"]
+        extra += ["-serial", "chardev:s1"]
         extra += ["-S"]  # until we listen: not a byte of the serial lines is lost
         self._log = self.logs / f"{self.name}.qemu.log"
         try:
@@ -75,7 +82,8 @@ class Machine:
             self.qmp = Qmp(self._folder / "qmp")
             self._stack.callback(self.qmp.close)
             self.serial, self.spare = (self._line(number) for number in range(2))
-            self.qmp("cont")
+            if not self._held:
+                self.qmp("cont")
         except BaseException:
             self._stack.close()
             raise
