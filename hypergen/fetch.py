@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files from elsewhere: fetched whole or not at all, and verified by digest.
 
-A download ``NAME`` has a record ``NAME.json`` beside it (source, version, SHA-256, size). While it is
-being fetched it is called ``NAME.part``; an interrupted fetch is resumed from there by an HTTP range
-request (RFC 9110 §14), a damaged one is redone from the start.
+A download ``NAME`` has a record ``NAME.json`` beside it (source, version, SHA-256, size). While it
+is being fetched it is called ``NAME.part``; an interrupted fetch is resumed from there by an HTTP
+range request (RFC 9110 §14), a damaged one is redone from the start.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel configuration: fragments over ``tinyconfig``, and proof that Kconfig granted each request.
+"""Kernel configuration: fragments over ``tinyconfig``, and proof that each request was granted.
 
-A fragment is a list of ``CONFIG_X=value`` and ``# CONFIG_X is not set`` lines. The files of a folder
-are read in the order of their names; a later line wins. ``olddefconfig`` silently drops what it cannot
-satisfy, so what was asked is compared with what came out (kernel: Documentation/kbuild/kconfig.rst).
+A fragment is a list of ``CONFIG_X=value`` and ``# CONFIG_X is not set`` lines. The files of a
+folder are read in the order of their names; a later line wins. ``olddefconfig`` silently drops what
+it cannot satisfy, so what was asked is compared with what came out (kernel:
+Documentation/kbuild/kconfig.rst).
 """
 
 from __future__ import annotations

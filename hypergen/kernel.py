@@ -149,7 +149,7 @@ def _olddefconfig(cfg: BuildConfig, folder: Path, kind: str) -> None:
 
 
 def _place_initramfs(folder: Path, initramfs: Path | None) -> None:
-    """Put the archive where Kbuild looks; an unchanged one keeps its time, so nothing is relinked."""
+    """Put the archive where Kbuild looks; an unchanged one keeps its time: nothing is relinked."""
     target = folder / INITRAMFS
     temporary = folder / (INITRAMFS + ".new")
     if initramfs is None:
@@ -231,8 +231,8 @@ def _facts(folder: Path, source: Tree, kind: str) -> dict[str, object]:
 def build_host(cfg: BuildConfig, initramfs: Path | None = None) -> Kernel:
     """Build the host kernel around `initramfs` (an uncompressed cpio) into ``out/bzImage``.
 
-    Without an initramfs only the kernel is compiled, with an empty one inside, and ``out/`` is left alone:
-    a later call with the real one links and packs again, and compiles nothing.
+    Without an initramfs only the kernel is compiled, with an empty one inside, and ``out/`` is left
+    alone: a later call with the real one links and packs again, and compiles nothing.
     """
     with tree.turn(cfg):
         kernel = _compile(cfg, tree.prepare(cfg), "host", ["bzImage"], initramfs)

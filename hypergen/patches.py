@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The patch series: applied in order, strictly, or the build stops and says where.
 
-A series is a folder with a ``series`` file (one patch name a line, ``#`` starts a comment; the format
-of quilt(1)). Context must match exactly; only line numbers may have moved.
+A series is a folder with a ``series`` file (one patch name a line, ``#`` starts a comment; the
+format of quilt(1)). Context must match exactly; only line numbers may have moved.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from pathlib import Path
 
 from hypergen import run
 from hypergen.errors import BuildError, UserError
+
+# No fuzz: a hunk that lands in the wrong place is worse than one that stops us.
+_PATCH = ["patch", "-p1", "--fuzz=0", "--forward", "--batch", "--no-backup-if-mismatch"]
+_PATCH += ["--reject-file=-"]
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,7 @@ def apply(patches: list[Patch], tree: Path, *, log: Path, version: str) -> None:
     for patch in patches:
         try:
             run.run(
-                # No fuzz: a hunk that lands in the wrong place is worse than one that stops us.
-                ["patch", "-p1", "--fuzz=0", "--forward", "--batch", "--no-backup-if-mismatch"]
-                + ["--reject-file=-", "-i", str(patch.path.absolute())],
+                [*_PATCH, "-i", patch.path.absolute()],
                 cwd=tree,
                 log=log,
             )

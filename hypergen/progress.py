@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from hypergen.errors import HypergenError
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _depth: list[str] = []
@@ -106,3 +108,14 @@ def summary(rows: list[tuple[str, str, str]]) -> None:
 def times() -> list[tuple[str, float]]:
     """The outermost steps finished so far with their seconds."""
     return list(_times)
+
+
+def failure(error: HypergenError) -> None:
+    """Print an error: what, the program's last lines, where the whole log is, what to do."""
+    console.print(f"[bold red]hypergen:[/bold red] {escape(error.message)}")
+    for line in error.tail:
+        console.print(f"  [dim]|[/dim] {escape(line)}")
+    if error.log is not None:
+        console.print(f"log:  {escape(str(error.log))}")
+    if error.hint:
+        console.print(f"hint: {escape(error.hint)}")

@@ -2,10 +2,10 @@
 """The patched Linux tree that kernels are built from: ``work/linux-VERSION``.
 
 The tree is made beside its place and renamed, so it is whole or absent. Build folders are
-``build-host`` and ``build-guest`` *inside* it: Kbuild then writes every path relative (``../mm/slab.c``),
-which makes objects the same bytes wherever the cache folder lies, and lets ccache find them again.
-A new series keeps the build folders: unchanged files keep their times, so only what the patches touch is
-compiled again.
+``build-host`` and ``build-guest`` *inside* it: Kbuild then writes every path relative
+(``../mm/slab.c``), which makes objects the same bytes wherever the cache folder lies, and lets
+ccache find them again. A new series keeps the build folders: unchanged files keep their times, so
+only what the patches touch is compiled again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def turn(cfg: BuildConfig) -> Iterator[None]:
 
 
 def unpack(cfg: BuildConfig, source: Source, target: Path) -> None:
-    """Put the source's files into the new folder `target`; a local tree is copied, never changed."""
+    """Put the source's files into the new folder `target`; a local tree is copied, not changed."""
     log = cfg.logs / "unpack.log"
     if source.kind == "local":
         run.run(["cp", "-a", "--reflink=auto", source.path, target], log=log)
@@ -105,7 +105,7 @@ def _read_stamp(path: Path) -> dict[str, object]:
 
 def _replace(new: Path, final: Path, old: dict[str, object]) -> None:
     """Rename `new` to `final`; the build folders of a former tree move along."""
-    touched = old.get("touched")
+    touched, stamp = old.get("touched"), _read_stamp(new)
     for name in touched if isinstance(touched, list) else []:
         # A file that is back to its original has an old time; make must see that it changed.
         if (new / str(name)).exists():
@@ -113,8 +113,10 @@ def _replace(new: Path, final: Path, old: dict[str, object]) -> None:
     retired = final.with_name(final.name + ".old")
     shutil.rmtree(retired, ignore_errors=True)
     if final.exists():
-        for folder in final.glob("build-*"):
-            folder.rename(new / folder.name)
+        # Of another origin the files' times say nothing about what changed; ccache helps then.
+        if old.get("origin") == stamp.get("origin"):
+            for folder in final.glob("build-*"):
+                folder.rename(new / folder.name)
         final.rename(retired)
     new.rename(final)
     shutil.rmtree(retired, ignore_errors=True)
@@ -164,6 +166,7 @@ def prepare(cfg: BuildConfig) -> Tree:
     stamp = {
         "key": key,
         "version": version,
+        "origin": str(source.path) if source.kind == "local" else source.digest,
         "touched": sorted({name for patch in series for name in patch.files}),
     }
     (fresh / _STAMP).write_text(json.dumps(stamp), "utf-8")
