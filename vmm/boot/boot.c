@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "boot/boot.h"
+
+#include <asm/bootparam.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "layout.h"
+
+#define PAGE		  4096ull
+#define LINUX_CMDLINE_MAX 2047 /* COMMAND_LINE_SIZE of x86, without the NUL */
+
+int boot_open(struct boot_file *f, const char *path, const char *what, struct error *e)
+{
+	struct stat st;
+
+	f->path = path;
+	f->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (f->fd < 0)
+		return error_set(e, ERROR_USER, "%s %s: %s", what, path, strerror(errno));
+	if (fstat(f->fd, &st) || !S_ISREG(st.st_mode))
+		return error_set(e, ERROR_USER, "%s %s: not a regular file", what, path);
+	if (!st.st_size)
+		return error_set(e, ERROR_USER, "%s %s: the file is empty", what, path);
+	f->size = st.st_size;
+	return 0;
+}
+
+unsigned int boot_memory_map(const struct guest_memory *m, struct e820_range map[E820_MAX])
+{
+	unsigned int n = 0;
+
+	map[n++] = (struct e820_range){0, LOW_RAM_END, E820_RAM};
+	map[n++] = (struct e820_range){LOW_RAM_END, HIGH_RAM_START - LOW_RAM_END, E820_RESERVED};
+	map[n++] = (struct e820_range){HIGH_RAM_START, m->low - HIGH_RAM_START, E820_RAM};
+	if (m->size > m->low)
+		map[n++] = (struct e820_range){HOLE_END, m->size - m->low, E820_RAM};
+	return n;
+}
+
+/* As high as allowed below the hole: the kernel's own allocations grow from below. */
+static int place_initrd(const struct boot_file *f, const struct guest_memory *m,
+			struct boot_layout *l, struct error *e)
+{
+	uint64_t top = memory_low_end(m), gpa;
+
+	if (f->fd < 0)
+		return 0;
+	if (l->initrd_max + 1 < top)
+		top = l->initrd_max + 1;
+	if (f->size > top || (gpa = (top - f->size) & ~(PAGE - 1)) < l->kernel_end)
+		return error_set(e, ERROR_USER,
+				 "initrd %s: %llu KiB do not fit into guest RAM; give more --memory",
+				 f->path, (unsigned long long)(f->size >> 10));
+	if (memory_load(m, gpa, f->fd, 0, f->size))
+		return error_set(e, ERROR_USER, "initrd %s: %s", f->path,
+				 errno == ENODATA ? "the file became shorter" : strerror(errno));
+	l->initrd_gpa = gpa;
+	l->initrd_len = f->size;
+	return 0;
+}
+
+static int place_cmdline(const char *cmdline, const struct guest_memory *m,
+			 const struct boot_layout *l, struct error *e)
+{
+	size_t len = strlen(cmdline);
+
+	if (len > l->cmdline_max)
+		return error_set(e, ERROR_USER,
+				 "--cmdline is %zu bytes long, this kernel takes %llu", len,
+				 (unsigned long long)l->cmdline_max);
+	return memory_write(m, CMDLINE_GPA, cmdline, len + 1);
+}
+
+static int load_elf(const struct boot_source *src, const struct guest_memory *m,
+		    struct boot_layout *l, struct boot_entry *entry, struct error *e)
+{
+	struct elf_info info;
+
+	if (elf_load(&src->kernel, m, &info, l, e))
+		return -1;
+	entry->method = src->method;
+	if (entry->method == BOOT_AUTO)
+		entry->method = info.pvh_entry ? BOOT_PVH : BOOT_LINUX64;
+	if (entry->method == BOOT_PVH && !info.pvh_entry)
+		return error_set(e, ERROR_USER, "%s: no PVH note in it (CONFIG_PVH); use --boot auto",
+				 src->kernel.path);
+	entry->rip = entry->method == BOOT_PVH ? info.pvh_entry : info.entry;
+	return 0;
+}
+
+int boot_load(const struct boot_source *src, const struct guest_memory *m,
+	      struct boot_entry *entry, struct error *e)
+{
+	struct boot_layout l = {.initrd_max = HOLE_START - 1, .cmdline_max = LINUX_CMDLINE_MAX};
+	struct boot_params bp = {0};
+	uint8_t magic[4];
+	int r;
+
+	if (pread(src->kernel.fd, magic, sizeof(magic), 0) != sizeof(magic))
+		return error_set(e, ERROR_USER, "%s: not a kernel (too short)", src->kernel.path);
+	if (!memcmp(magic, "\177ELF", 4)) {
+		r = load_elf(src, m, &l, entry, e);
+	} else {
+		if (src->method == BOOT_PVH)
+			return error_set(e, ERROR_USER, "%s: not an ELF file, so no PVH entry",
+					 src->kernel.path);
+		entry->method = BOOT_LINUX64;
+		r = bzimage_load(&src->kernel, m, &bp, &entry->rip, &l, e);
+	}
+	if (r || place_initrd(&src->initrd, m, &l, e) || place_cmdline(src->cmdline, m, &l, e))
+		return -1;
+	if (entry->method == BOOT_PVH)
+		return pvh_setup(m, &l, e);
+	return linux64_setup(m, &bp, &l, strlen(src->cmdline), e);
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "vm.h"
+
+#define VERSION_PACKAGE "hg-vmm " HG_VERSION
+
+struct client {
+	struct loop_source src;
+	struct control *control;
+	bool used, ready; /* ready: qmp_capabilities was done */
+	char *in, *out;	  /* grown as needed up to their bounds */
+	size_t in_len, in_room, out_len;
+};
+
+struct control {
+	struct vm *vm;
+	struct loop_source listener;
+	struct client clients[CONTROL_MAX_CLIENTS];
+};
+
+static void drop(struct client *c)
+{
+	loop_remove(&c->control->vm->loop, &c->src);
+	close(c->src.fd);
+	free(c->in);
+	free(c->out);
+	memset(c, 0, sizeof(*c));
+}
+
+/* Sends what can be sent now; false when the client is gone. */
+static bool flush(struct client *c)
+{
+	ssize_t n;
+
+	while (c->out_len) {
+		n = send(c->src.fd, c->out, c->out_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			break;
+		if (n <= 0) {
+			drop(c);
+			return false;
+		}
+		c->out_len -= n;
+		memmove(c->out, c->out + n, c->out_len);
+	}
+	loop_change(&c->control->vm->loop, &c->src, c->out_len ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	return true;
+}
+
+/* Takes the reference to msg. False when the client is gone. */
+static bool reply(struct client *c, json_t *msg)
+{
+	char *text = json_dumps(msg, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	size_t len = text ? strlen(text) : 0;
+	char *out = NULL;
+
+	json_decref(msg);
+	if (!c->used) { /* dropped by an event of the very command that is being answered */
+		free(text);
+		return false;
+	}
+	if (text && c->out_len + len + 2 <= CONTROL_MAX_OUTPUT)
+		out = realloc(c->out, c->out_len + len + 2);
+	if (!out) {
+		free(text);
+		drop(c);
+		return false;
+	}
+	c->out = out;
+	memcpy(out + c->out_len, text, len);
+	memcpy(out + c->out_len + len, "\r\n", 2);
+	c->out_len += len + 2;
+	free(text);
+	return flush(c);
+}
+
+static bool reply_error(struct client *c, const char *class, const char *text, json_t *id)
+{
+	json_t *msg = json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc", text);
+
+	if (id)
+		json_object_set(msg, "id", id);
+	return reply(c, msg);
+}
+
+/* The checks of the specification, in its order. */
+static bool handle(struct client *c, json_t *request)
+{
+	const char *class = "GenericError", *name;
+	json_t *id, *value, *args, *msg;
+	char text[256] = "";
+
+	if (!json_is_object(request))
+		return reply_error(c, class, "QMP input must be a JSON object", NULL);
+	id = json_object_get(request, "id");
+	name = json_string_value(json_object_get(request, "execute"));
+	if (!name)
+		return reply_error(c, class, "QMP input lacks member 'execute'", id);
+	args = json_object_get(request, "arguments");
+	if (args && !json_is_object(args))
+		return reply_error(c, class, "QMP input member 'arguments' must be an object", id);
+	if (!c->ready && strcmp(name, "qmp_capabilities"))
+		return reply_error(c, "CommandNotFound",
+				   "Expecting capabilities negotiation with 'qmp_capabilities'", id);
+	if (c->ready && !strcmp(name, "qmp_capabilities"))
+		return reply_error(c, "CommandNotFound",
+				   "Capabilities negotiation is already complete, command ignored", id);
+	if (!c->ready) {
+		c->ready = true;
+		value = json_object();
+	} else {
+		value = qmp_execute(c->control->vm, c->control, name, args, &class, text,
+				    sizeof(text));
+	}
+	if (!value)
+		return reply_error(c, class, text, id);
+	msg = json_pack("{s:o}", "return", value);
+	if (id)
+		json_object_set(msg, "id", id);
+	return reply(c, msg);
+}
+
+static bool handle_line(struct client *c, const char *line, size_t len)
+{
+	json_error_t error;
+	json_t *request;
+	bool alive;
+
+	while (len && strchr(" \t\r", line[len - 1]))
+		len--;
+	if (!len)
+		return true;
+	request = json_loadb(line, len, 0, &error);
+	if (!request)
+		return reply_error(c, "GenericError", "Invalid JSON syntax", NULL);
+	alive = handle(c, request);
+	json_decref(request);
+	return alive;
+}
+
+/* Serves the complete lines in the buffer. False when the client is gone. */
+static bool handle_input(struct client *c)
+{
+	size_t at = 0;
+	char *end;
+
+	while ((end = memchr(c->in + at, '\n', c->in_len - at))) {
+		if (!handle_line(c, c->in + at, end - (c->in + at)))
+			return false;
+		at = end + 1 - c->in;
+	}
+	c->in_len -= at;
+	memmove(c->in, c->in + at, c->in_len);
+	return true;
+}
+
+static void on_client(void *arg, uint32_t events)
+{
+	struct client *c = arg;
+	char *grown;
+	ssize_t n;
+
+	if ((events & EPOLLOUT) && !flush(c))
+		return;
+	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	if (c->in_len == c->in_room) {
+		grown = c->in_room < CONTROL_MAX_LINE ? realloc(c->in, c->in_room + 4096) : NULL;
+		if (!grown) {
+			drop(c);
+			return;
+		}
+		c->in = grown;
+		c->in_room += 4096;
+	}
+	n = recv(c->src.fd, c->in + c->in_len, c->in_room - c->in_len, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop(c);
+		return;
+	}
+	c->in_len += n;
+	handle_input(c);
+}
+
+static void on_connect(void *arg, uint32_t events)
+{
+	struct control *control = arg;
+	struct client *c;
+	int fd;
+
+	(void)events;
+	fd = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return;
+	for (c = control->clients; c < control->clients + CONTROL_MAX_CLIENTS; c++)
+		if (!c->used)
+			break;
+	if (c == control->clients + CONTROL_MAX_CLIENTS) {
+		close(fd);
+		return;
+	}
+	*c = (struct client){.src = {.fd = fd, .fn = on_client, .arg = c},
+			     .control = control,
+			     .used = true};
+	if (loop_add(&control->vm->loop, &c->src, EPOLLIN)) {
+		close(fd);
+		c->used = false;
+		return;
+	}
+	reply(c, json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[]}}", "QMP", "version", "qemu", "micro",
+			   0, "minor", 1, "major", 0, "package", VERSION_PACKAGE, "capabilities"));
+}
+
+struct control *control_create(struct vm *vm, const char *path, struct error *e)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (!control) {
+		error_set(e, ERROR_MACHINE, "out of memory");
+		return NULL;
+	}
+	control->vm = vm;
+	control->listener = (struct loop_source){.fn = on_connect, .arg = control};
+	control->listener.fd = listen_unix(path, e);
+	if (control->listener.fd < 0 || loop_add(&vm->loop, &control->listener, EPOLLIN)) {
+		free(control);
+		return NULL;
+	}
+	return control;
+}
+
+void control_event(struct control *control, const char *name, const char *fmt, ...)
+{
+	struct client *c;
+	struct timeval now;
+	json_t *msg, *data;
+	va_list ap;
+
+	if (!control)
+		return;
+	gettimeofday(&now, NULL);
+	msg = json_pack("{s:s,s:{s:I,s:I}}", "event", name, "timestamp", "seconds",
+			(json_int_t)now.tv_sec, "microseconds", (json_int_t)now.tv_usec);
+	if (fmt) {
+		va_start(ap, fmt);
+		data = json_vpack_ex(NULL, 0, fmt, ap);
+		va_end(ap);
+		json_object_set_new(msg, "data", data);
+	}
+	for (c = control->clients; c < control->clients + CONTROL_MAX_CLIENTS; c++)
+		if (c->used && c->ready)
+			reply(c, json_incref(msg));
+	json_decref(msg);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Interrupts from devices to the guest: GSIs of KVM's in-kernel IOAPIC, edge triggered.
+ *
+ * KVM_IRQ_LINE and not an irqfd: an irqfd on an IOAPIC pin is injected by a kernel worker
+ * (only MSIs go directly), which costs two context switches where this costs two short
+ * system calls in the thread that has the result at hand.
+ */
+#ifndef HG_IRQ_H
+#define HG_IRQ_H
+
+#include <stdint.h>
+
+struct irq {
+	const int *vm_fd; /* the present VM's descriptor; NULL or *vm_fd < 0: goes nowhere (tests) */
+	uint32_t gsi;
+};
+
+/* One edge.  Callable from any thread. */
+void irq_pulse(const struct irq *irq);
+
+#endif

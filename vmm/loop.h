@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The event loop: one thread, epoll, callbacks.  Callbacks run with the VM's lock held
+ * (the lock is handed in), so they see devices that no vCPU is changing.
+ */
+#ifndef HG_LOOP_H
+#define HG_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+/* One watched descriptor, embedded in its owner.  `fn` may delete any source, its own too. */
+struct loop_source {
+	int fd;
+	void (*fn)(void *arg, uint32_t events); /* events: EPOLL* bits */
+	void *arg;
+};
+
+struct loop {
+	int epoll_fd;
+	pthread_mutex_t *lock;
+	struct epoll_event *batch; /* being dispatched, or NULL */
+	int batch_len;
+	bool stop;
+};
+
+int loop_create(struct loop *l, pthread_mutex_t *lock); /* 0, or -1 with errno */
+void loop_destroy(struct loop *l);
+
+int loop_add(struct loop *l, struct loop_source *s, uint32_t events); /* 0, or -1 with errno */
+void loop_change(struct loop *l, struct loop_source *s, uint32_t events);
+/* After this no callback of s runs any more, even if its event was already fetched. */
+void loop_remove(struct loop *l, struct loop_source *s);
+
+/* Waits up to timeout_ms (-1: for ever) and runs what came; the caller holds no lock. */
+void loop_once(struct loop *l, int timeout_ms);
+
+#endif

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The KVM VM with its irqchip, memory slots and vCPUs: what a reset replaces as a whole. */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "acpi.h"
+#include "vm.h"
+
+static int kvm_error(struct error *e, const char *what)
+{
+	return error_set(e, ERROR_MACHINE, "KVM: %s: %s", what, strerror(errno));
+}
+
+static int create_vm(struct vm *vm, struct error *e)
+{
+	uint64_t identity = KVM_IDENTITY_GPA;
+
+	do {
+		vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	} while (vm->vm_fd < 0 && errno == EINTR); /* a signal while it waits for a thread */
+	if (vm->vm_fd < 0)
+		return kvm_error(e, "KVM_CREATE_VM");
+	/* Only Intel without unrestricted guest uses these; there they must not be RAM. */
+	ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
+	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA);
+	if (ioctl(vm->vm_fd, KVM_CREATE_IRQCHIP, 0))
+		return kvm_error(e, "KVM_CREATE_IRQCHIP");
+	return 0;
+}
+
+static int add_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t len, struct error *e)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot, .guest_phys_addr = gpa, .memory_size = len};
+
+	if (!len)
+		return 0;
+	region.userspace_addr = (uintptr_t)memory_at(&vm->mem, gpa, len);
+	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
+		return kvm_error(e, "KVM_SET_USER_MEMORY_REGION");
+	return 0;
+}
+
+/* GSI n is pin n of the IOAPIC and nothing else; KVM's default adds the 8259s, unused here. */
+static int route_interrupts(struct vm *vm, struct error *e)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entries[GSI_COUNT];
+	} routing = {.head.nr = GSI_COUNT};
+	unsigned int i;
+
+	for (i = 0; i < GSI_COUNT; i++) {
+		routing.entries[i].gsi = i;
+		routing.entries[i].type = KVM_IRQ_ROUTING_IRQCHIP;
+		routing.entries[i].u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
+		routing.entries[i].u.irqchip.pin = i;
+	}
+	if (ioctl(vm->vm_fd, KVM_SET_GSI_ROUTING, &routing))
+		return kvm_error(e, "KVM_SET_GSI_ROUTING");
+	return 0;
+}
+
+/*
+ * One ioeventfd a device, for any value: each registration waits for a grace period, and a
+ * look at a queue that was not meant costs one load.
+ */
+static int add_ioeventfds(struct vm *vm, struct error *e)
+{
+	struct kvm_ioeventfd io = {.len = 4};
+	unsigned int i;
+
+	for (i = 0; i < vm->ndevices; i++) {
+		if (vm->devices[i]->ops->notify_inline)
+			continue;
+		io.addr = VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE + VIRTIO_MMIO_NOTIFY;
+		io.fd = vm->devices[i]->kick.fd;
+		if (ioctl(vm->vm_fd, KVM_IOEVENTFD, &io))
+			return kvm_error(e, "KVM_IOEVENTFD");
+	}
+	return 0;
+}
+
+static int load_guest(struct vm *vm, struct error *e)
+{
+	struct acpi_machine acpi = {.cpus = vm->cfg->cpus,
+				    .nvirtio = vm->ndevices,
+				    .serial = vm->have_serial};
+
+	if (acpi_build(&vm->mem, &acpi))
+		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");
+	if (boot_load(&vm->boot, &vm->mem, &vm->entry, e))
+		return -1;
+	return vcpu_set_entry(&vm->vcpus[0], &vm->entry, e);
+}
+
+int machine_build(struct vm *vm, struct error *e)
+{
+	unsigned int i;
+
+	if (create_vm(vm, e) || add_slot(vm, 0, 0, vm->mem.low, e) ||
+	    add_slot(vm, 1, HOLE_END, vm->mem.size - vm->mem.low, e) || route_interrupts(vm, e))
+		return -1;
+	for (i = 0; i < vm->cfg->cpus; i++)
+		if (vcpu_create(vm, i, e))
+			return -1;
+	if (add_ioeventfds(vm, e))
+		return -1;
+	return load_guest(vm, e);
+}
+
+void machine_teardown(struct vm *vm)
+{
+	unsigned int i;
+
+	for (i = 0; i < vm->cfg->cpus; i++)
+		vcpu_close(&vm->vcpus[i]);
+	if (vm->vm_fd >= 0)
+		close(vm->vm_fd);
+	vm->vm_fd = -1;
+	for (i = 0; i < vm->ndevices; i++)
+		virtio_reset(vm->devices[i]);
+	serial_reset(&vm->serial);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/* hg-vmm: options, daemonizing, and the exit status. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "options.h"
+#include "outcome.h"
+#include "sandbox.h"
+#include "vm.h"
+
+static int complain(const struct error *e)
+{
+	fprintf(stderr, "hg-vmm: %s\n", e->text);
+	return e->code;
+}
+
+/*
+ * Returns in the child, with the write end of a pipe; the parent waits there for one byte
+ * (the VM runs) or the end of the pipe (it does not, and the child has said why).
+ */
+static int fork_away(void)
+{
+	int ends[2], status;
+	pid_t pid;
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC) || (pid = fork()) < 0) {
+		perror("hg-vmm: fork");
+		exit(ERROR_MACHINE);
+	}
+	if (pid == 0) {
+		close(ends[0]);
+		setsid();
+		return ends[1];
+	}
+	close(ends[1]);
+	if (read(ends[0], &byte, 1) == 1)
+		_exit(0);
+	if (waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status))
+		_exit(WEXITSTATUS(status));
+	fputs("hg-vmm: the VM died while it was started\n", stderr);
+	_exit(ERROR_MACHINE);
+}
+
+/* Opened before the sandbox, used when the VM runs. */
+static int null_fd = -1;
+
+static void detach(int ready_fd)
+{
+	int fd;
+
+	for (fd = 0; fd < 3; fd++)
+		dup2(null_fd, fd);
+	close(null_fd);
+	if (write(ready_fd, "", 1) != 1)
+		log_line("nobody waited for the start");
+	close(ready_fd);
+}
+
+static int run(const struct vm_config *cfg, int ready_fd)
+{
+	static struct vm vm;
+	struct error e;
+	enum vm_request how;
+
+	if (log_open(cfg->log)) {
+		error_set(&e, ERROR_MACHINE, "%s: cannot be opened for writing", cfg->log);
+		return complain(&e);
+	}
+	if (outcome_prepare(cfg->run_dir, &e))
+		return complain(&e);
+	if (vm_create(&vm, cfg, &e) || (cfg->sandbox && sandbox_enter(&e)) || vm_start(&vm, &e)) {
+		if (vm.console)
+			console_destroy(vm.console);
+		outcome_discard();
+		return complain(&e);
+	}
+	log_line("running: kernel %s, %u vCPU, %llu MiB", cfg->kernel, cfg->cpus,
+		 (unsigned long long)(cfg->memory >> 20));
+	if (ready_fd >= 0)
+		detach(ready_fd);
+	how = vm_run(&vm);
+	vm_destroy(&vm);
+	if (how == REQUEST_ERROR) {
+		log_line("ended: %s", vm.fault.text);
+		outcome_write("error", vm.fault.text);
+		return ERROR_MACHINE;
+	}
+	log_line("ended: %s", how == REQUEST_POWEROFF ? "guest powered off" : vm.quit_reason);
+	outcome_write(how == REQUEST_POWEROFF ? "guest-shutdown" : "quit", NULL);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct vm_config cfg;
+	struct error e;
+	int ready_fd = -1;
+
+	switch (options_parse(argc, argv, &cfg, &e)) {
+	case OPTIONS_EXIT:
+		return 0;
+	case OPTIONS_ERROR:
+		return complain(&e);
+	case OPTIONS_RUN:
+		break;
+	}
+	if (cfg.daemonize) {
+		ready_fd = fork_away();
+		null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	}
+	return run(&cfg, ready_fd);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of hg-vmm, turned into one struct vm_config that nothing changes
+ * afterwards.  Every string is owned by the config or by argv and lives until exit.
+ */
+#ifndef HG_OPTIONS_H
+#define HG_OPTIONS_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+#define MAX_CPUS      16
+#define MAX_DISKS     12
+#define MAX_NETS      4
+#define MIN_MEMORY    (16ull << 20)
+#define MAX_MEMORY    (1ull << 40)
+#define DEFAULT_BYTES (512ull << 20)
+
+/* How a kernel is entered; BOOT_AUTO takes what the file offers (see boot/boot.h). */
+enum boot_method { BOOT_AUTO, BOOT_PVH, BOOT_LINUX64 };
+
+struct disk_config {
+	const char *path;
+	bool read_only;
+};
+
+struct net_config {
+	char tap[IFNAMSIZ];
+	char bridge[IFNAMSIZ]; /* empty: the tap joins no bridge */
+	uint8_t mac[6];
+};
+
+struct vm_config {
+	const char *kernel;
+	const char *initrd; /* NULL: none */
+	const char *cmdline;
+	const char *name;
+	unsigned int cpus;
+	uint64_t memory; /* bytes, a multiple of 4096 */
+	enum boot_method boot;
+	struct disk_config disks[MAX_DISKS];
+	unsigned int ndisks;
+	struct net_config nets[MAX_NETS];
+	unsigned int nnets;
+	const char *run_dir;	 /* NULL: none */
+	const char *control;	 /* socket paths, NULL: none */
+	const char *console;	 /* NULL: the console is this terminal */
+	const char *console_log; /* NULL: none */
+	const char *log;	 /* NULL: stderr */
+	bool daemonize;
+	bool sandbox;
+	bool serial;	/* an 8250 at 0x3f8, though the command line does not name one */
+	bool hugepages; /* ask for transparent huge pages behind guest RAM */
+};
+
+enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_ERROR };
+
+/*
+ * Reads argv into *cfg.  OPTIONS_EXIT: --help or --version was served on stdout, exit 0.
+ * OPTIONS_ERROR: *e says what is wrong and which option it was.
+ */
+enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, struct error *e);
+
+#endif

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The commands of the control socket.  Those that QEMU has keep QEMU's names and shapes. */
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "virtio/blk.h"
+#include "virtio/console.h"
+#include "vm.h"
+
+struct command {
+	const char *name;
+	/* NULL with a message in text on failure. */
+	json_t *(*run)(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
+};
+
+static json_t *query_status(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	static const char *const names[] = {
+		[VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_PANICKED] = "guest-panicked"};
+	const char *status = vm->request >= REQUEST_POWEROFF ? "shutdown" : names[vm->state];
+
+	(void)c, (void)args, (void)text, (void)len;
+	return json_pack("{s:s,s:b}", "status", status, "running", !strcmp(status, "running"));
+}
+
+static json_t *query_name(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)c, (void)args, (void)text, (void)len;
+	return json_pack("{s:s?}", "name", vm->cfg->name);
+}
+
+static json_t *query_version(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)vm, (void)c, (void)args, (void)text, (void)len;
+	return json_pack("{s:{s:i,s:i,s:i},s:s}", "qemu", "micro", 0, "minor", 1, "major", 0,
+			 "package", "hg-vmm " HG_VERSION);
+}
+
+static json_t *query_kvm(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)vm, (void)c, (void)args, (void)text, (void)len;
+	return json_pack("{s:b,s:b}", "enabled", 1, "present", 1);
+}
+
+static json_t *query_cpus(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	json_t *list = json_array();
+	unsigned int i;
+
+	(void)c, (void)args, (void)text, (void)len;
+	for (i = 0; i < vm->cfg->cpus; i++)
+		json_array_append_new(
+			list, json_pack("{s:i,s:i,s:s,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
+					"thread-id", 0, "qom-path", "", "target", "x86_64", "props",
+					"socket-id", 0, "core-id", i, "thread-id", 0));
+	return list;
+}
+
+static json_t *query_blockstats(struct vm *vm, struct control *c, json_t *args, char *text,
+				size_t len)
+{
+	json_t *list = json_array();
+	const struct blk_stats *s;
+	unsigned int i;
+	char name[8];
+
+	(void)c, (void)args, (void)text, (void)len;
+	for (i = 0; i < vm->cfg->ndisks; i++) {
+		s = blk_get_stats(vm->disks[i]);
+		snprintf(name, sizeof(name), "disk%u", i);
+		json_array_append_new(
+			list,
+			json_pack("{s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I}}", "device", name, "stats",
+				  "rd_bytes", (json_int_t)s->rd_bytes, "wr_bytes",
+				  (json_int_t)s->wr_bytes, "rd_operations",
+				  (json_int_t)s->rd_operations, "wr_operations",
+				  (json_int_t)s->wr_operations, "flush_operations",
+				  (json_int_t)s->flush_operations, "failed_operations",
+				  (json_int_t)s->failed_operations));
+	}
+	return list;
+}
+
+static json_t *stop(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)args, (void)text, (void)len;
+	if (vm->state == VM_RUNNING) {
+		vm_stop(vm);
+		control_event(c, "STOP", NULL);
+	}
+	return json_object();
+}
+
+static json_t *cont(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)args;
+	if (vm->state == VM_PANICKED) {
+		snprintf(text, len, "the guest has panicked; use system_reset or quit");
+		return NULL;
+	}
+	if (vm->state == VM_PAUSED) {
+		vm_continue(vm);
+		control_event(c, "RESUME", NULL);
+	}
+	return json_object();
+}
+
+static json_t *system_reset(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)c, (void)args, (void)text, (void)len;
+	vm_ask(vm, REQUEST_RESET);
+	return json_object();
+}
+
+static json_t *system_powerdown(struct vm *vm, struct control *c, json_t *args, char *text,
+				size_t len)
+{
+	(void)args, (void)text, (void)len;
+	vm_power_button(vm);
+	control_event(c, "POWERDOWN", NULL);
+	return json_object();
+}
+
+static json_t *quit(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)c, (void)args, (void)text, (void)len;
+	vm->quit_reason = "host-qmp-quit";
+	vm_ask(vm, REQUEST_QUIT);
+	return json_object();
+}
+
+static json_t *query_commands(struct vm *vm, struct control *c, json_t *args, char *text,
+			      size_t len);
+
+static const char *const exit_names[EXIT_KINDS] = {
+	[0] = "other",
+	[KVM_EXIT_IO] = "io",
+	[KVM_EXIT_MMIO] = "mmio",
+	[KVM_EXIT_HLT] = "hlt",
+	[KVM_EXIT_INTR] = "intr",
+	[KVM_EXIT_SHUTDOWN] = "shutdown",
+	[KVM_EXIT_FAIL_ENTRY] = "fail-entry",
+	[KVM_EXIT_INTERNAL_ERROR] = "internal-error",
+	[KVM_EXIT_SYSTEM_EVENT] = "system-event",
+};
+
+static json_t *count_exits(const struct vm *vm)
+{
+	json_t *exits = json_object();
+	unsigned int kind, cpu;
+	json_int_t sum;
+	char name[16];
+
+	for (kind = 0; kind < EXIT_KINDS; kind++) {
+		for (sum = 0, cpu = 0; cpu < vm->cfg->cpus; cpu++)
+			sum += vm->vcpus[cpu].exits[kind];
+		if (!sum)
+			continue;
+		snprintf(name, sizeof(name), "%u", kind);
+		json_object_set_new(exits, exit_names[kind] ? exit_names[kind] : name,
+				    json_integer(sum));
+	}
+	return exits;
+}
+
+static json_t *list_disks(const struct vm *vm)
+{
+	json_t *list = json_array();
+	const struct disk_config *d;
+	unsigned int i;
+
+	for (i = 0; i < vm->cfg->ndisks; i++) {
+		d = &vm->cfg->disks[i];
+		json_array_append_new(list,
+				      json_pack("{s:s?,s:b,s:I}", "path", d->path, "read-only",
+						d->read_only, "size",
+						(json_int_t)blk_size(vm->disks[i])));
+	}
+	return list;
+}
+
+static json_t *info(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	struct timespec now;
+	json_int_t uptime;
+
+	(void)c, (void)args, (void)text, (void)len;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	uptime = (now.tv_sec * 1000000000ll + now.tv_nsec - (long long)vm->started_ns) / 1000000;
+	return json_pack("{s:s?,s:I,s:i,s:I,s:i,s:I,s:s?,s:s?,s:s,s:s?,s:b,s:o,s:o,s:i}", "name",
+			 vm->cfg->name, "memory", (json_int_t)vm->cfg->memory, "cpus",
+			 vm->cfg->cpus, "uptime_ms", uptime, "pid", getpid(), "resets",
+			 (json_int_t)vm->resets, "kernel", vm->cfg->kernel, "initrd",
+			 vm->cfg->initrd, "boot", vm->entry.method == BOOT_PVH ? "pvh" : "linux64",
+			 "cmdline", vm->cfg->cmdline, "sandbox", vm->cfg->sandbox, "exits",
+			 count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
+}
+
+static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	json_t *cols = json_object_get(args, "cols"), *rows = json_object_get(args, "rows");
+
+	(void)c;
+	if (!json_is_integer(cols) || !json_is_integer(rows) || json_integer_value(cols) < 1 ||
+	    json_integer_value(cols) > 1000 || json_integer_value(rows) < 1 ||
+	    json_integer_value(rows) > 1000) {
+		snprintf(text, len, "cols and rows must be integers from 1 to 1000");
+		return NULL;
+	}
+	virtio_console_resize(vm->vcon, json_integer_value(cols), json_integer_value(rows));
+	return json_object();
+}
+
+static const struct command commands[] = {
+	{"cont", cont},
+	{"query-blockstats", query_blockstats},
+	{"query-commands", query_commands},
+	{"query-cpus-fast", query_cpus},
+	{"query-kvm", query_kvm},
+	{"query-name", query_name},
+	{"query-status", query_status},
+	{"query-version", query_version},
+	{"quit", quit},
+	{"stop", stop},
+	{"system_powerdown", system_powerdown},
+	{"system_reset", system_reset},
+	{"x-hypergen-console-size", console_size},
+	{"x-hypergen-info", info},
+	{NULL, NULL},
+};
+
+static json_t *query_commands(struct vm *vm, struct control *c, json_t *args, char *text,
+			      size_t len)
+{
+	json_t *list = json_array();
+	const struct command *cmd;
+
+	(void)vm, (void)c, (void)args, (void)text, (void)len;
+	for (cmd = commands; cmd->name; cmd++)
+		json_array_append_new(list, json_pack("{s:s}", "name", cmd->name));
+	return list;
+}
+
+json_t *qmp_execute(struct vm *vm, struct control *c, const char *name, json_t *args,
+		    const char **class, char *text, size_t text_len)
+{
+	const struct command *cmd;
+
+	for (cmd = commands; cmd->name; cmd++)
+		if (!strcmp(cmd->name, name))
+			return cmd->run(vm, c, args, text, text_len);
+	*class = "CommandNotFound";
+	snprintf(text, text_len, "The command %.64s has not been found", name);
+	return NULL;
+}

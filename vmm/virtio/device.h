@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all virtio devices share, and what a device has to provide.  The transport
+ * (virtio/mmio.c) is the only caller of struct virtio_ops.  All of it runs under the
+ * VM's lock, in the event loop's thread or in a vCPU's.
+ */
+#ifndef HG_VIRTIO_DEVICE_H
+#define HG_VIRTIO_DEVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "irq.h"
+#include "loop.h"
+#include "memory.h"
+#include "virtio/queue.h"
+
+#define VIRTIO_MAX_QUEUES 2
+
+struct virtio_dev;
+
+struct virtio_ops {
+	uint32_t id; /* virtio 1.2, section 5 */
+	const char *name;
+	unsigned int nqueues;
+	uint16_t queue_size;
+	/*
+	 * True: notify() runs in the vCPU that kicked, before it goes on.  For devices that
+	 * answer at once this saves a thread switch, and a guest that spins for the answer
+	 * (Linux's hvc0) finds it there.  False: an ioeventfd wakes the event loop.
+	 */
+	bool notify_inline;
+	void (*activate)(struct virtio_dev *dev); /* DRIVER_OK was set; may be NULL */
+	void (*notify)(struct virtio_dev *dev, unsigned int queue);
+	void (*reset)(struct virtio_dev *dev); /* guest RAM is not touched after this; may be NULL */
+	void (*destroy)(struct virtio_dev *dev);
+};
+
+struct virtio_dev {
+	const struct virtio_ops *ops;
+	const struct guest_memory *mem;
+	pthread_mutex_t *lock;
+	struct loop *loop;
+	struct irq irq;
+	uint64_t features;	  /* offered; VERSION_1, EVENT_IDX, INDIRECT_DESC are added */
+	uint64_t driver_features; /* accepted */
+	uint32_t device_features_sel, driver_features_sel, queue_sel;
+	uint8_t status;
+	atomic_uint isr; /* InterruptStatus: 1 used buffer, 2 configuration */
+	uint32_t config_generation;
+	struct vq queues[VIRTIO_MAX_QUEUES];
+	uint8_t *config; /* device-specific, read only for the guest */
+	unsigned int config_len;
+	struct loop_source kick; /* an eventfd: the ioeventfd, and our own deferred kicks */
+};
+
+/* Fills the shared part.  0, or -1 with errno when no eventfd can be had. */
+int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
+		const struct guest_memory *mem, struct loop *loop);
+
+/* Also what a guest's write of 0 to Status does, and what a reset of the machine does. */
+void virtio_reset(struct virtio_dev *dev);
+
+/* Interrupts the guest if the pushes to this queue since the last call want it. */
+void virtio_signal(struct virtio_dev *dev, struct vq *q);
+
+/*
+ * The end of a round over a queue: `popped` is the last result of vq_pop().  A broken queue
+ * breaks the device; what is left over (or came in meanwhile) is served by the event loop
+ * later, so that a guest that never stops adding requests cannot hold the lock for ever.
+ * Each round takes at most q->size chains.
+ */
+void virtio_finish(struct virtio_dev *dev, struct vq *q, int popped);
+
+/* dev->config was changed by us: tell the driver. */
+void virtio_config_changed(struct virtio_dev *dev);
+
+/* The driver broke the rules: the device asks for a reset (2.1.2) and says why, once. */
+void virtio_break(struct virtio_dev *dev, const char *why);
+
+bool virtio_is_running(const struct virtio_dev *dev);
+
+static inline bool virtio_has(const struct virtio_dev *dev, unsigned int feature)
+{
+	return dev->driver_features >> feature & 1;
+}
+
+/* One access to the register window (virtio/mmio.c); a bus_fn that takes the lock itself. */
+#define VIRTIO_MMIO_NOTIFY 0x50
+void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data, unsigned int len);
+
+/* Serves all queues, as a kick does.  The caller holds the lock. */
+void virtio_kick(struct virtio_dev *dev);
+
+#endif

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The virtio-mmio transport, version 2 (virtio 1.2, section 4.2), and what devices share. */
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "virtio/device.h"
+
+#define VENDOR		 0x4e475948 /* "HYGN" */
+#define CONFIG_OFFSET	 VIRTIO_MMIO_CONFIG
+#define COMMON_FEATURES                                                                            \
+	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |                            \
+	 1ull << VIRTIO_RING_F_INDIRECT_DESC)
+
+static void on_kick(void *arg, uint32_t events)
+{
+	struct virtio_dev *dev = arg;
+	uint64_t count;
+
+	(void)events;
+	if (read(dev->kick.fd, &count, sizeof(count)) == sizeof(count))
+		virtio_kick(dev);
+}
+
+int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
+		const struct guest_memory *mem, struct loop *loop)
+{
+	unsigned int i;
+
+	dev->ops = ops;
+	dev->mem = mem;
+	dev->loop = loop;
+	dev->lock = loop->lock;
+	dev->features |= COMMON_FEATURES;
+	dev->kick = (struct loop_source){.fd = -1, .fn = on_kick, .arg = dev};
+	for (i = 0; i < ops->nqueues; i++)
+		vq_init(&dev->queues[i], mem, ops->queue_size);
+	dev->kick.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dev->kick.fd < 0)
+		return -1;
+	return loop_add(loop, &dev->kick, EPOLLIN);
+}
+
+bool virtio_is_running(const struct virtio_dev *dev)
+{
+	return (dev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+	       !(dev->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+
+void virtio_kick(struct virtio_dev *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->ops->nqueues && virtio_is_running(dev); i++)
+		dev->ops->notify(dev, i);
+}
+
+void virtio_reset(struct virtio_dev *dev)
+{
+	unsigned int i;
+
+	if (dev->ops->reset)
+		dev->ops->reset(dev);
+	for (i = 0; i < dev->ops->nqueues; i++)
+		vq_reset(&dev->queues[i]);
+	dev->status = 0;
+	dev->driver_features = 0;
+	dev->device_features_sel = dev->driver_features_sel = dev->queue_sel = 0;
+	atomic_store(&dev->isr, 0);
+}
+
+void virtio_signal(struct virtio_dev *dev, struct vq *q)
+{
+	if (!vq_wants_irq(q))
+		return;
+	atomic_fetch_or(&dev->isr, VIRTIO_MMIO_INT_VRING);
+	irq_pulse(&dev->irq);
+}
+
+void virtio_finish(struct virtio_dev *dev, struct vq *q, int popped)
+{
+	uint64_t one = 1;
+
+	if (popped < 0) {
+		virtio_break(dev, q->complaint);
+		return;
+	}
+	if (vq_arm(q) && write(dev->kick.fd, &one, sizeof(one)) < 0)
+		log_guest("virtio-%s: a deferred kick was lost", dev->ops->name);
+	virtio_signal(dev, q);
+}
+
+void virtio_config_changed(struct virtio_dev *dev)
+{
+	dev->config_generation++;
+	if (!(dev->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return;
+	atomic_fetch_or(&dev->isr, VIRTIO_MMIO_INT_CONFIG);
+	irq_pulse(&dev->irq);
+}
+
+void virtio_break(struct virtio_dev *dev, const char *why)
+{
+	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return;
+	log_guest("virtio-%s: %s; the device waits for a reset", dev->ops->name,
+		  why ? why : "broken request");
+	dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	virtio_config_changed(dev);
+}
+
+static struct vq *selected(struct virtio_dev *dev)
+{
+	return dev->queue_sel < dev->ops->nqueues ? &dev->queues[dev->queue_sel] : NULL;
+}
+
+static uint32_t read_register(struct virtio_dev *dev, uint32_t offset)
+{
+	struct vq *q = selected(dev);
+
+	switch (offset) {
+	case VIRTIO_MMIO_MAGIC_VALUE:
+		return 0x74726976; /* "virt" */
+	case VIRTIO_MMIO_VERSION:
+		return 2;
+	case VIRTIO_MMIO_DEVICE_ID:
+		return dev->ops->id;
+	case VIRTIO_MMIO_VENDOR_ID:
+		return VENDOR;
+	case VIRTIO_MMIO_DEVICE_FEATURES:
+		return dev->device_features_sel < 2
+			       ? (uint32_t)(dev->features >> 32 * dev->device_features_sel)
+			       : 0;
+	case VIRTIO_MMIO_QUEUE_NUM_MAX:
+		return q ? q->max : 0;
+	case VIRTIO_MMIO_QUEUE_READY:
+		return q && q->ready;
+	case VIRTIO_MMIO_STATUS:
+		return dev->status;
+	case VIRTIO_MMIO_CONFIG_GENERATION:
+		return dev->config_generation;
+	case VIRTIO_MMIO_SHM_LEN_LOW:
+	case VIRTIO_MMIO_SHM_LEN_HIGH:
+	case VIRTIO_MMIO_SHM_BASE_LOW:
+	case VIRTIO_MMIO_SHM_BASE_HIGH:
+		return UINT32_MAX; /* 4.2.2: no such shared memory region */
+	}
+	return 0;
+}
+
+static void set_half(uint64_t *to, bool high, uint32_t value)
+{
+	if (high)
+		*to = (*to & UINT32_MAX) | (uint64_t)value << 32;
+	else
+		*to = (*to & ~(uint64_t)UINT32_MAX) | value;
+}
+
+static void write_queue_ready(struct virtio_dev *dev, struct vq *q, uint32_t value)
+{
+	if (!value) {
+		q->ready = false;
+		return;
+	}
+	if (q->ready || !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK))
+		return;
+	q->event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
+	if (vq_enable(q))
+		virtio_break(dev, "a queue has an unusable size or address");
+}
+
+static void write_queue(struct virtio_dev *dev, uint32_t offset, uint32_t value)
+{
+	struct vq *q = selected(dev);
+
+	if (!q)
+		return;
+	if (offset == VIRTIO_MMIO_QUEUE_READY) {
+		write_queue_ready(dev, q, value);
+		return;
+	}
+	if (q->ready)
+		return; /* 4.2.2.2: not while the queue is in use */
+	switch (offset) {
+	case VIRTIO_MMIO_QUEUE_NUM:
+		q->size = value <= q->max ? value : 0;
+		break;
+	case VIRTIO_MMIO_QUEUE_DESC_LOW:
+	case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+		set_half(&q->desc_gpa, offset == VIRTIO_MMIO_QUEUE_DESC_HIGH, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+	case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+		set_half(&q->avail_gpa, offset == VIRTIO_MMIO_QUEUE_AVAIL_HIGH, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_USED_LOW:
+	case VIRTIO_MMIO_QUEUE_USED_HIGH:
+		set_half(&q->used_gpa, offset == VIRTIO_MMIO_QUEUE_USED_HIGH, value);
+		break;
+	}
+}
+
+static void write_status(struct virtio_dev *dev, uint32_t value)
+{
+	uint8_t before = dev->status;
+
+	if (!value) {
+		virtio_reset(dev);
+		return;
+	}
+	/* Only a reset takes bits away, and only we set NEEDS_RESET. */
+	value = (value & 0xff & ~VIRTIO_CONFIG_S_NEEDS_RESET) | before;
+	if ((value & ~before) & VIRTIO_CONFIG_S_FEATURES_OK) {
+		/* 2.2.2: a set we cannot work with is refused by leaving FEATURES_OK clear. */
+		if ((dev->driver_features & ~dev->features) ||
+		    !virtio_has(dev, VIRTIO_F_VERSION_1))
+			value &= ~VIRTIO_CONFIG_S_FEATURES_OK;
+	}
+	if (!(value & VIRTIO_CONFIG_S_FEATURES_OK))
+		value &= ~VIRTIO_CONFIG_S_DRIVER_OK;
+	dev->status = value;
+	if ((value & ~before) & VIRTIO_CONFIG_S_DRIVER_OK) {
+		if (dev->ops->activate)
+			dev->ops->activate(dev);
+		virtio_kick(dev);
+	}
+}
+
+static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t value)
+{
+	switch (offset) {
+	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+		dev->device_features_sel = value;
+		break;
+	case VIRTIO_MMIO_DRIVER_FEATURES:
+		if (dev->driver_features_sel < 2 && !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK))
+			set_half(&dev->driver_features, dev->driver_features_sel == 1, value);
+		break;
+	case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
+		dev->driver_features_sel = value;
+		break;
+	case VIRTIO_MMIO_QUEUE_SEL:
+		dev->queue_sel = value;
+		break;
+	case VIRTIO_MMIO_QUEUE_NOTIFY:
+		if (value < dev->ops->nqueues && virtio_is_running(dev))
+			dev->ops->notify(dev, value);
+		break;
+	case VIRTIO_MMIO_STATUS:
+		write_status(dev, value);
+		break;
+	default:
+		write_queue(dev, offset, value);
+	}
+}
+
+/* Configuration space may be read with any width (4.2.2.2); it is never written. */
+static void read_config(struct virtio_dev *dev, uint64_t offset, uint8_t *data, unsigned int len)
+{
+	unsigned int i;
+
+	for (i = 0; i < len; i++)
+		data[i] = offset + i < dev->config_len ? dev->config[offset + i] : 0;
+}
+
+void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data, unsigned int len)
+{
+	struct virtio_dev *dev = opaque;
+	uint32_t value = 0;
+
+	if (write && len == 4)
+		memcpy(&value, data, 4);
+	/* Each interrupt costs these two; they need no lock. */
+	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS && !write && len == 4) {
+		value = atomic_load(&dev->isr);
+		memcpy(data, &value, 4);
+		return;
+	}
+	if (offset == VIRTIO_MMIO_INTERRUPT_ACK && write && len == 4) {
+		atomic_fetch_and(&dev->isr, ~value);
+		return;
+	}
+	pthread_mutex_lock(dev->lock);
+	if (offset >= CONFIG_OFFSET) {
+		if (!write)
+			read_config(dev, offset - CONFIG_OFFSET, data, len);
+	} else if (len == 4 && write) {
+		write_register(dev, offset, value);
+	} else if (len == 4) {
+		value = read_register(dev, offset);
+		memcpy(data, &value, 4);
+	} else if (!write) {
+		memset(data, 0, len);
+	}
+	pthread_mutex_unlock(dev->lock);
+}

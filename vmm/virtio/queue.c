@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "virtio/queue.h"
+
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+#define DESC_SIZE sizeof(struct vring_desc)
+
+/* avail: flags, idx, ring[size], used_event.  used: flags, idx, {id, len}[size], avail_event. */
+#define AVAIL_BYTES(size) (2ull * (3 + (size)))
+#define USED_BYTES(size)  (2ull * 3 + 8ull * (size))
+
+void vq_init(struct vq *q, const struct guest_memory *mem, uint16_t max)
+{
+	memset(q, 0, sizeof(*q));
+	q->mem = mem;
+	q->max = max;
+	q->size = max;
+}
+
+void vq_reset(struct vq *q)
+{
+	vq_init(q, q->mem, q->max);
+}
+
+int vq_enable(struct vq *q)
+{
+	if (!q->size || q->size > q->max || (q->size & (q->size - 1)))
+		return -1;
+	if ((q->desc_gpa & 15) || (q->avail_gpa & 1) || (q->used_gpa & 3))
+		return -1;
+	q->desc = memory_at(q->mem, q->desc_gpa, DESC_SIZE * q->size);
+	q->avail = memory_at(q->mem, q->avail_gpa, AVAIL_BYTES(q->size));
+	q->used = memory_at(q->mem, q->used_gpa, USED_BYTES(q->size));
+	if (!q->desc || !q->avail || !q->used)
+		return -1;
+	q->ready = true;
+	return 0;
+}
+
+static int complain(struct vq *q, const char *what)
+{
+	q->broken = true;
+	q->complaint = what;
+	return -1;
+}
+
+/* Each field is read exactly once: the guest may be writing. */
+static struct vring_desc copy_desc(const uint8_t *table, uint32_t index)
+{
+	const volatile struct vring_desc *from =
+		(const volatile struct vring_desc *)(table + DESC_SIZE * index);
+	struct vring_desc d;
+
+	d.addr = from->addr;
+	d.len = from->len;
+	d.flags = from->flags;
+	d.next = from->next;
+	return d;
+}
+
+static int add_buffer(struct vq *q, struct vq_chain *c, const struct vring_desc *d)
+{
+	unsigned int n = c->nread + c->nwrite;
+	void *p;
+
+	if (n == VQ_MAX_SEGS)
+		return complain(q, "a chain has too many buffers");
+	p = memory_at(q->mem, d->addr, d->len);
+	if (!p)
+		return complain(q, "a buffer is not in RAM");
+	if (d->flags & VRING_DESC_F_WRITE) {
+		c->nwrite++;
+		c->write_len += d->len;
+	} else {
+		/* 2.7.4.2: everything the device reads comes first. */
+		if (c->nwrite)
+			return complain(q, "a readable buffer follows a writable one");
+		c->nread++;
+		c->read_len += d->len;
+	}
+	c->iov[n] = (struct iovec){.iov_base = p, .iov_len = d->len};
+	return 0;
+}
+
+static int walk_indirect(struct vq *q, struct vq_chain *c, const struct vring_desc *ref)
+{
+	uint32_t count = ref->len / DESC_SIZE, index = 0, steps;
+	struct vring_desc d;
+	uint8_t *table;
+
+	if (ref->flags & VRING_DESC_F_NEXT)
+		return complain(q, "an indirect descriptor has a successor");
+	if (!count || ref->len % DESC_SIZE)
+		return complain(q, "an indirect table has a bad length");
+	table = memory_at(q->mem, ref->addr, ref->len);
+	if (!table)
+		return complain(q, "an indirect table is not in RAM");
+	for (steps = 0; steps < VQ_MAX_SEGS; steps++) {
+		d = copy_desc(table, index);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return complain(q, "indirect tables are nested");
+		if (add_buffer(q, c, &d))
+			return -1;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return 0;
+		index = d.next;
+		if (index >= count)
+			return complain(q, "an index points outside its indirect table");
+	}
+	return complain(q, "an indirect chain is too long or loops");
+}
+
+static int walk(struct vq *q, struct vq_chain *c)
+{
+	uint32_t index = c->head, steps;
+	struct vring_desc d;
+
+	for (steps = 0; steps < q->size; steps++) {
+		d = copy_desc(q->desc, index);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return walk_indirect(q, c, &d);
+		if (add_buffer(q, c, &d))
+			return -1;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return 0;
+		index = d.next;
+		if (index >= q->size)
+			return complain(q, "a descriptor index is outside the ring");
+	}
+	return complain(q, "a chain loops");
+}
+
+int vq_pop(struct vq *q, struct vq_chain *c)
+{
+	uint16_t idx, waiting;
+
+	if (!q->ready)
+		return 0;
+	if (q->broken)
+		return -1;
+	idx = __atomic_load_n(&q->avail[1], __ATOMIC_ACQUIRE);
+	waiting = idx - q->next_avail;
+	if (!waiting)
+		return 0;
+	if (waiting > q->size)
+		return complain(q, "the available index ran past the ring");
+	c->head = __atomic_load_n(&q->avail[2 + (q->next_avail & (q->size - 1))], __ATOMIC_RELAXED);
+	if (c->head >= q->size)
+		return complain(q, "a head index is outside the ring");
+	c->nread = c->nwrite = 0;
+	c->read_len = c->write_len = 0;
+	if (walk(q, c))
+		return -1;
+	q->next_avail++;
+	return 1;
+}
+
+void vq_unpop(struct vq *q)
+{
+	q->next_avail--;
+}
+
+void vq_push(struct vq *q, uint16_t head, uint32_t written)
+{
+	uint32_t entry[2] = {head, written};
+
+	if (!q->ready)
+		return;
+	memcpy(q->used + 2 + 4 * (q->next_used & (q->size - 1)), entry, sizeof(entry));
+	q->next_used++;
+	__atomic_store_n(&q->used[1], q->next_used, __ATOMIC_RELEASE);
+}
+
+bool vq_arm(struct vq *q)
+{
+	if (!q->ready || q->broken)
+		return false;
+	if (q->event_idx) {
+		__atomic_store_n(&q->used[2 + 4 * q->size], q->next_avail, __ATOMIC_RELAXED);
+		/* The event index must be visible before the available index is looked at. */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	}
+	return __atomic_load_n(&q->avail[1], __ATOMIC_ACQUIRE) != q->next_avail;
+}
+
+bool vq_wants_irq(struct vq *q)
+{
+	uint16_t event, before = q->last_signal;
+
+	if (!q->ready || before == q->next_used)
+		return false;
+	/* The used index must be visible before the driver's wish is read. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	q->last_signal = q->next_used;
+	if (!q->event_idx)
+		return !(__atomic_load_n(&q->avail[0], __ATOMIC_RELAXED) &
+			 VRING_AVAIL_F_NO_INTERRUPT);
+	event = __atomic_load_n(&q->avail[2 + q->size], __ATOMIC_RELAXED);
+	return (uint16_t)(q->next_used - event - 1) < (uint16_t)(q->next_used - before);
+}
+
+size_t iov_read(const struct iovec *iov, unsigned int n, size_t skip, void *to, size_t len)
+{
+	size_t done = 0, part;
+	unsigned int i;
+
+	for (i = 0; i < n && done < len; i++) {
+		if (skip >= iov[i].iov_len) {
+			skip -= iov[i].iov_len;
+			continue;
+		}
+		part = iov[i].iov_len - skip;
+		if (part > len - done)
+			part = len - done;
+		memcpy((uint8_t *)to + done, (uint8_t *)iov[i].iov_base + skip, part);
+		done += part;
+		skip = 0;
+	}
+	return done;
+}
+
+size_t iov_write(const struct iovec *iov, unsigned int n, size_t skip, const void *from, size_t len)
+{
+	size_t done = 0, part;
+	unsigned int i;
+
+	for (i = 0; i < n && done < len; i++) {
+		if (skip >= iov[i].iov_len) {
+			skip -= iov[i].iov_len;
+			continue;
+		}
+		part = iov[i].iov_len - skip;
+		if (part > len - done)
+			part = len - done;
+		memcpy((uint8_t *)iov[i].iov_base + skip, (const uint8_t *)from + done, part);
+		done += part;
+		skip = 0;
+	}
+	return done;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Split virtqueues (virtio 1.2, section 2.7) from the device's side, with indirect
+ * descriptors (2.7.5.3) and EVENT_IDX (2.7.10).
+ *
+ * The rings are the guest's and may change under our hands at any moment: every value is
+ * read once into a local copy, the copy is checked, and only the copy is used.  Each walk is
+ * bounded by the ring's size (direct) or VQ_MAX_SEGS (indirect), so no ring can make the
+ * VMM loop, overrun or touch anything outside guest RAM.
+ */
+#ifndef HG_VIRTIO_QUEUE_H
+#define HG_VIRTIO_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "memory.h"
+
+#define VQ_MAX_SIZE 256 /* largest ring offered by any device; a power of two */
+#define VQ_MAX_SEGS 256 /* most buffers in one chain */
+
+struct vq {
+	const struct guest_memory *mem;
+	uint16_t max;  /* what QueueNumMax says */
+	uint16_t size; /* what the driver chose */
+	bool ready;
+	bool broken;	/* the driver broke the rules; nothing is read any more until reset */
+	bool event_idx; /* VIRTIO_F_EVENT_IDX was negotiated */
+	uint64_t desc_gpa, avail_gpa, used_gpa;
+	/* Checked by vq_enable() for their whole length; guest RAM stays mapped, so they last. */
+	uint8_t *desc;
+	uint16_t *avail, *used;
+	uint16_t next_avail;   /* free-running index of the next entry to take */
+	uint16_t next_used;    /* free-running index of the next entry to give back */
+	uint16_t last_signal;  /* next_used when the guest was last interrupted */
+	const char *complaint; /* set with `broken`: which rule */
+};
+
+/* One request: iov[0 .. nread) to read from, then iov[nread .. nread + nwrite) to write to. */
+struct vq_chain {
+	uint16_t head;
+	unsigned int nread, nwrite;
+	uint64_t read_len, write_len; /* bytes in each part */
+	struct iovec iov[VQ_MAX_SEGS];
+};
+
+void vq_init(struct vq *q, const struct guest_memory *mem, uint16_t max);
+void vq_reset(struct vq *q); /* back to what vq_init() made; keeps mem and max */
+
+/* Takes the addresses and size into use.  0, or -1 when they are not acceptable. */
+int vq_enable(struct vq *q);
+
+/* 1: *c is the next request.  0: nothing there.  -1: q->broken, and q->complaint says why. */
+int vq_pop(struct vq *q, struct vq_chain *c);
+
+/* Gives a chain back with `written` bytes in its writable part. */
+void vq_push(struct vq *q, uint16_t head, uint32_t written);
+
+/* Puts the chain just popped back, to be popped again. */
+void vq_unpop(struct vq *q);
+
+/*
+ * Asks to be notified of the next request.  True: one came in meanwhile, look again.
+ * Until this is called after a kick, an EVENT_IDX driver need not kick.
+ */
+bool vq_arm(struct vq *q);
+
+/* Whether the pushes since the last call want an interrupt (2.7.7.2). */
+bool vq_wants_irq(struct vq *q);
+
+/* Copy between a flat buffer and part of a chain; both return how many bytes were copied. */
+size_t iov_read(const struct iovec *iov, unsigned int n, size_t skip, void *to, size_t len);
+size_t iov_write(const struct iovec *iov, unsigned int n, size_t skip, const void *from,
+		 size_t len);
+
+#endif

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "log.h"
+
+#define VCPU_STACK (64u << 10) /* bytes; a vCPU's deepest path is a few KiB */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+void vm_ask(struct vm *vm, enum vm_request request)
+{
+	uint64_t one = 1;
+
+	if (request > vm->request)
+		vm->request = request;
+	atomic_store(&vm->hold, true); /* the asking vCPU does not run on meanwhile */
+	if (write(vm->wake.fd, &one, sizeof(one)) < 0)
+		log_line("eventfd: %s", strerror(errno));
+}
+
+void vm_fail(struct vm *vm, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (vm->request == REQUEST_ERROR)
+		return; /* the first failure is the cause */
+	va_start(ap, fmt);
+	vm->fault.code = ERROR_MACHINE;
+	vsnprintf(vm->fault.text, sizeof(vm->fault.text), fmt, ap);
+	va_end(ap);
+	vm_ask(vm, REQUEST_ERROR);
+}
+
+static void hold_vcpus(struct vm *vm)
+{
+	unsigned int i;
+
+	atomic_store(&vm->hold, true);
+	for (i = 0; i < vm->cfg->cpus; i++)
+		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
+			vcpu_kick(&vm->vcpus[i]);
+	for (i = 0; i < vm->cfg->cpus; i++)
+		while (vm->vcpus[i].started && !vm->vcpus[i].parked)
+			pthread_cond_wait(&vm->changed, &vm->lock);
+}
+
+static void release_vcpus(struct vm *vm)
+{
+	atomic_store(&vm->hold, false);
+	pthread_cond_broadcast(&vm->changed);
+}
+
+void vm_stop(struct vm *vm)
+{
+	hold_vcpus(vm);
+	if (vm->state == VM_RUNNING)
+		vm->state = VM_PAUSED;
+}
+
+void vm_continue(struct vm *vm)
+{
+	unsigned int i;
+
+	if (vm->state != VM_PAUSED || vm->request)
+		return;
+	/* Keeps the guest's soft-lockup watchdog from counting the pause. */
+	for (i = 0; i < vm->cfg->cpus; i++)
+		ioctl(vm->vcpus[i].fd, KVM_KVMCLOCK_CTRL);
+	vm->state = VM_RUNNING;
+	release_vcpus(vm);
+}
+
+void vm_power_button(struct vm *vm)
+{
+	irq_pulse(&vm->power_button);
+}
+
+/* With the lock held; drops it while the threads end. */
+static void end_vcpus(struct vm *vm)
+{
+	unsigned int i;
+
+	hold_vcpus(vm);
+	vm->leave = true;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	for (i = 0; i < vm->cfg->cpus; i++)
+		if (vm->vcpus[i].started)
+			pthread_join(vm->vcpus[i].thread, NULL);
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->cfg->cpus; i++)
+		vm->vcpus[i].started = false;
+	vm->leave = false;
+}
+
+static int start_vcpus(struct vm *vm, struct error *e)
+{
+	pthread_attr_t attr;
+	unsigned int i;
+	int r = 0;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, VCPU_STACK);
+	for (i = 0; i < vm->cfg->cpus && !r; i++) {
+		r = pthread_create(&vm->vcpus[i].thread, &attr, vcpu_thread, &vm->vcpus[i]);
+		vm->vcpus[i].started = !r;
+	}
+	pthread_attr_destroy(&attr);
+	if (r)
+		return error_set(e, ERROR_MACHINE, "cannot start a vCPU thread: %s", strerror(r));
+	return 0;
+}
+
+static int reset(struct vm *vm)
+{
+	bool paused = vm->state == VM_PAUSED;
+
+	end_vcpus(vm);
+	machine_teardown(vm);
+	if (memory_clear(&vm->mem))
+		return error_set(&vm->fault, ERROR_MACHINE, "cannot clear guest RAM: %s",
+				 strerror(errno));
+	if (machine_build(vm, &vm->fault))
+		return -1;
+	vm->resets++;
+	vm->state = paused ? VM_PAUSED : VM_RUNNING;
+	vm->request = REQUEST_NONE;
+	atomic_store(&vm->hold, paused);
+	return start_vcpus(vm, &vm->fault);
+}
+
+static void serve_request(struct vm *vm)
+{
+	switch (vm->request) {
+	case REQUEST_PANICKED:
+		hold_vcpus(vm);
+		if (vm->request != REQUEST_PANICKED)
+			break; /* something stronger came while they stopped */
+		vm->request = REQUEST_NONE;
+		vm->state = VM_PANICKED;
+		log_line("the guest panicked; its vCPUs are stopped");
+		control_event(vm->control, "GUEST_PANICKED", "{s:s}", "action", "pause");
+		control_event(vm->control, "STOP", NULL);
+		break;
+	case REQUEST_RESET:
+		if (reset(vm))
+			vm->request = REQUEST_ERROR;
+		else
+			log_line("the guest was reset");
+		control_event(vm->control, "RESET", "{s:b, s:s}", "guest", 1, "reason",
+			      "guest-reset");
+		break;
+	default:
+		break;
+	}
+	if (vm->request >= REQUEST_POWEROFF)
+		vm->loop.stop = true;
+}
+
+static void on_wake(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	uint64_t count;
+
+	(void)events;
+	if (read(vm->wake.fd, &count, sizeof(count)) == sizeof(count))
+		serve_request(vm);
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	struct vm *vm = arg;
+
+	(void)events;
+	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGWINCH) {
+		console_check_size(vm->console);
+		return;
+	}
+	log_line("signal %u: quitting", info.ssi_signo);
+	vm->quit_reason = "host-signal";
+	vm_ask(vm, REQUEST_QUIT);
+}
+
+static void ignore(int signal)
+{
+	(void)signal; /* its arrival is its message: KVM_RUN returns */
+}
+
+static int watch_signals(struct vm *vm, struct error *e)
+{
+	struct sigaction kick = {.sa_handler = ignore};
+	sigset_t set;
+
+	sigaction(VCPU_SIGNAL, &kick, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGWINCH);
+	pthread_sigmask(SIG_BLOCK, &set, NULL); /* all threads inherit it */
+	vm->signals = (struct loop_source){.fn = on_signal, .arg = vm};
+	vm->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	vm->wake = (struct loop_source){.fn = on_wake, .arg = vm};
+	vm->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->signals.fd < 0 || vm->wake.fd < 0 || loop_add(&vm->loop, &vm->signals, EPOLLIN) ||
+	    loop_add(&vm->loop, &vm->wake, EPOLLIN))
+		return error_set(e, ERROR_MACHINE, "event loop: %s", strerror(errno));
+	return 0;
+}
+
+static int open_kvm(struct vm *vm, struct error *e)
+{
+	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (vm->kvm_fd < 0)
+		return error_set(e, ERROR_MACHINE, "/dev/kvm: %s%s", strerror(errno),
+				 errno == EACCES ? " (are you in the group kvm?)"
+						 : " (is virtualisation on in the firmware?)");
+	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return error_set(e, ERROR_MACHINE, "/dev/kvm: not the KVM API of version %d",
+				 KVM_API_VERSION);
+	vm->run_size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if ((int)vm->run_size < (int)sizeof(struct kvm_run))
+		return error_set(e, ERROR_MACHINE, "KVM_GET_VCPU_MMAP_SIZE: %s", strerror(errno));
+	return 0;
+}
+
+static int open_guest(struct vm *vm, struct error *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+
+	vm->boot.cmdline = cfg->cmdline;
+	vm->boot.method = cfg->boot;
+	vm->boot.initrd.fd = -1;
+	if (boot_open(&vm->boot.kernel, cfg->kernel, "kernel", e))
+		return -1;
+	return cfg->initrd ? boot_open(&vm->boot.initrd, cfg->initrd, "initrd", e) : 0;
+}
+
+int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
+{
+	memset(vm, 0, sizeof(*vm));
+	vm->cfg = cfg;
+	vm->vm_fd = -1;
+	vm->started_ns = now_ns();
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->changed, NULL);
+	/* The user's mistakes first, so that they are what is said on any machine. */
+	if (open_guest(vm, e))
+		return -1;
+	if (loop_create(&vm->loop, &vm->lock))
+		return error_set(e, ERROR_MACHINE, "epoll: %s", strerror(errno));
+	if (memory_create(&vm->mem, cfg->memory, cfg->hugepages, e) || watch_signals(vm, e))
+		return -1;
+	vm->console = console_create(&vm->loop, cfg->console, cfg->console_log, e);
+	if (!vm->console || platform_create(vm, e))
+		return -1;
+	if (cfg->control) {
+		vm->control = control_create(vm, cfg->control, e);
+		if (!vm->control)
+			return -1;
+	}
+	if (open_kvm(vm, e))
+		return -1;
+	return machine_build(vm, e);
+}
+
+int vm_start(struct vm *vm, struct error *e)
+{
+	console_check_size(vm->console);
+	return start_vcpus(vm, e);
+}
+
+enum vm_request vm_run(struct vm *vm)
+{
+	enum vm_request request;
+
+	while (!vm->loop.stop)
+		loop_once(&vm->loop, -1);
+	pthread_mutex_lock(&vm->lock);
+	end_vcpus(vm);
+	request = vm->request;
+	if (request == REQUEST_POWEROFF)
+		control_event(vm->control, "SHUTDOWN", "{s:b, s:s}", "guest", 1, "reason",
+			      "guest-shutdown");
+	else
+		control_event(vm->control, "SHUTDOWN", "{s:b, s:s}", "guest", 0, "reason",
+			      request == REQUEST_ERROR ? "host-error" : vm->quit_reason);
+	pthread_mutex_unlock(&vm->lock);
+	return request;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&vm->lock);
+	machine_teardown(vm);
+	for (i = 0; i < vm->ndevices; i++)
+		vm->devices[i]->ops->destroy(vm->devices[i]);
+	if (vm->console)
+		console_destroy(vm->console);
+	pthread_mutex_unlock(&vm->lock);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtual machine: its state, its threads, and every descriptor it owns.
+ *
+ * Threads: the main one runs the event loop; each vCPU has one.  `lock` guards everything
+ * below except where noted; callbacks of the loop and devices run with it held.
+ *
+ * A reset of the guest throws the KVM VM away and builds a new one over the same RAM,
+ * devices and sockets: the one way to reset every register of a machine that is right by
+ * construction.
+ */
+#ifndef HG_VM_H
+#define HG_VM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "boot/boot.h"
+#include "bus.h"
+#include "console.h"
+#include "layout.h"
+#include "loop.h"
+#include "memory.h"
+#include "options.h"
+#include "serial8250.h"
+#include "virtio/device.h"
+
+struct kvm_run;
+struct control;
+
+#define EXIT_KINDS 64 /* KVM_EXIT_* below this are counted each, the rest under 0 */
+
+struct vcpu {
+	struct vm *vm;
+	unsigned int index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started, parked;
+	uint64_t exits[EXIT_KINDS]; /* written by the vCPU's thread alone; readers may lag */
+};
+
+enum vm_state { VM_RUNNING, VM_PAUSED, VM_PANICKED };
+
+/* What a vCPU or a command wants of the event loop; the highest one that was asked wins. */
+enum vm_request {
+	REQUEST_NONE,
+	REQUEST_PANICKED,
+	REQUEST_RESET,
+	REQUEST_POWEROFF, /* by the guest */
+	REQUEST_QUIT,	  /* by QMP, a signal or the terminal */
+	REQUEST_ERROR,	  /* vm->fault says why */
+};
+
+struct vm {
+	const struct vm_config *cfg;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a vCPU parked, or parked ones may go on */
+	struct loop loop;
+	struct loop_source wake, signals;
+	struct guest_memory mem;
+	struct boot_source boot;
+	struct boot_entry entry; /* how the present guest was entered */
+
+	int kvm_fd, vm_fd; /* vm_fd -1 while there is no machine */
+	size_t run_size;
+	struct vcpu vcpus[MAX_CPUS];
+	atomic_bool hold; /* vCPUs park before they enter the guest again */
+	bool leave;	  /* parked vCPUs end their threads */
+
+	struct bus ports, mmio;
+	struct virtio_dev *devices[MAX_VIRTIO];
+	unsigned int ndevices;
+	struct virtio_dev *vcon;
+	struct virtio_dev *disks[MAX_DISKS]; /* also in devices[] */
+	struct console *console;
+	struct control *control; /* NULL: none */
+	bool have_serial;
+	struct serial8250 serial;
+	struct irq power_button;
+
+	enum vm_state state;
+	enum vm_request request;
+	const char *quit_reason; /* QMP's name of what asked for REQUEST_QUIT */
+	struct error fault;
+	uint64_t started_ns; /* CLOCK_MONOTONIC, of the process's first start */
+	uint64_t resets;
+};
+
+/* Opens and checks everything that cfg names; nothing of the guest runs.  0 or -1 and *e. */
+int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e);
+
+/* Starts the vCPUs.  The sandbox may be on by now. */
+int vm_start(struct vm *vm, struct error *e);
+
+/*
+ * Serves the VM until it ends: REQUEST_POWEROFF, REQUEST_QUIT or REQUEST_ERROR (vm->fault
+ * filled).  All vCPUs are gone when it returns.
+ */
+enum vm_request vm_run(struct vm *vm);
+
+/* Flushes disks and console, closes the backends. */
+void vm_destroy(struct vm *vm);
+
+/* The rest is called with the lock held. */
+
+void vm_ask(struct vm *vm, enum vm_request request);
+void vm_fail(struct vm *vm, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void vm_stop(struct vm *vm); /* vCPUs parked; disks and network go on until idle */
+void vm_continue(struct vm *vm);
+void vm_power_button(struct vm *vm);
+
+/* machine.c: the part that a reset replaces.  Without the lock, no vCPU thread alive. */
+int machine_build(struct vm *vm, struct error *e);
+void machine_teardown(struct vm *vm);
+
+/* vcpu.c: the thread's function; arg is a struct vcpu. */
+void *vcpu_thread(void *arg);
+void vcpu_kick(struct vcpu *v); /* makes a running vCPU look at vm->hold */
+int vcpu_create(struct vm *vm, unsigned int index, struct error *e);
+void vcpu_close(struct vcpu *v);
+int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct error *e);
+#define VCPU_SIGNAL SIGUSR1
+
+/* platform.c: ports of power, reset, panic; connects devices, console and serial. */
+int platform_create(struct vm *vm, struct error *e);
+
+#endif
