@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m tests.bench``: measure, print the table, write ``out/bench.md`` and ``bench.json``.
 
-``--once NAME`` runs one of the two measurements (``host`` or ``peers``) and prints it raw.
+``PEER_LKVM=FILE`` in the environment adds a static kvmtool to the comparison.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import asdict
@@ -29,10 +30,13 @@ def table(rows: list[measure.Figure]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run; the exit status is 0 also when a figure is missed: the table says it."""
+    parser = argparse.ArgumentParser(prog="tests.bench", description=measure.__doc__)
+    parser.add_argument("--only", choices=("host", "peers"), help="one measurement, printed raw")
+    only = parser.parse_args(arguments).only
     cfg = config.load()
     try:
-        if arguments[:1] == ["--once"]:
-            print(measure.host(cfg) if arguments[1:] == ["host"] else measure.peers(cfg))
+        if only:
+            print(measure.host(cfg) if only == "host" else measure.peers(cfg))
             return 0
         rows = measure.figures(cfg)
     except HypergenError as error:

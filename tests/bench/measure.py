@@ -108,7 +108,7 @@ def host(cfg: BuildConfig) -> Observed:
     if not (cfg.out / "bzImage").is_file():
         raise UserError(f"{cfg.out / 'bzImage'}: not built yet", hint="type `make` first")
     overlay = Overlay()
-    overlay.add("bench/runner", _compile(cfg, "runner"))
+    overlay.copy("bench/runner", _compile(cfg, "runner"))
     return observe(cfg, "host", overlay.write(cfg.out / "bench" / "host.cpio"), 1024, 600)
 
 
@@ -152,29 +152,29 @@ def peers(cfg: BuildConfig) -> Observed:
     if vmlinux is None or bzimage is None:
         raise UserError(f"{kernels}: no guest kernel", hint="type `make guest` first")
     guest = Overlay()
-    guest.add("init", _compile(cfg, "guest_init"))
+    guest.copy("init", _compile(cfg, "guest_init"))
     guest_cpio = guest.write(cfg.out / "bench" / "guest.cpio")
 
     overlay = Overlay()
-    overlay.add("bench/runner", _compile(cfg, "runner"))
+    overlay.copy("bench/runner", _compile(cfg, "runner"))
     plan = [["hg-vmm", "/", *_hg_vmm()]]
     plan += [[f"microvm,acpi={acpi}", "/bench/qemu", *_microvm(acpi)] for acpi in ("off", "on")]
     qemu_program = run.which(qemu.PROGRAM)
     if qemu_program is None:
         raise UserError(f"{qemu.PROGRAM} is not installed", hint="`hypergen doctor`")
-    overlay.program(Path("/usr/bin") / qemu_program.name, "/bench/qemu")
+    overlay.program(Path("/usr/bin") / qemu_program.name, "bench/qemu")
     for folder in (Path("/usr/share/qemu"), Path("/usr/share/seabios")):
         for name in ("bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"):
             if (folder / name).exists():
-                overlay.add(f"bench/qemu{folder / name}", (folder / name).resolve(), 0o644)
+                overlay.copy(f"bench/qemu{folder / name}", folder / name)
     if lkvm := os.environ.get("PEER_LKVM"):
-        overlay.add("bench/lkvm", Path(lkvm))
-        overlay.add("bench/bzImage", bzimage)
+        overlay.copy("bench/lkvm", Path(lkvm))
+        overlay.copy("bench/bzImage", bzimage)
         plan.append(["lkvm", "/", *_lkvm()])
     for root in ("", "bench/qemu/"):
-        overlay.add(f"{root}bench/vmlinux", vmlinux)
-        overlay.add(f"{root}bench/guest.cpio", guest_cpio)
-    overlay.add("bench/plan", "".join("\t".join(line) + "\n" for line in plan).encode())
+        overlay.copy(f"{root}bench/vmlinux", vmlinux)
+        overlay.copy(f"{root}bench/guest.cpio", guest_cpio)
+    overlay.file("bench/plan", "".join("\t".join(line) + "\n" for line in plan).encode())
     return observe(cfg, "peers", overlay.write(cfg.out / "bench" / "peers.cpio"), 3072, 1500)
 
 

@@ -13,7 +13,8 @@ import pyte
 from tests.e2e.bounds import wait
 
 COLUMNS, ROWS = 80, 24
-HISTORY = 20000
+HISTORY = 400
+"""Lines kept above the screen; `raw` has everything."""
 
 
 class _Screen(pyte.HistoryScreen):

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same shell over the serial line: consoles, two VMs at once, a shell that dies."""
+
+from __future__ import annotations
+
+import re
+
+from tests.e2e.bounds import wait
+from tests.e2e.dialogue import Guest, HyperShell
+from tests.e2e.files import FILES
+from tests.e2e.host import Host
+
+DEBIAN_PASSWORD = "hypergen"
+
+
+def attach(host: Host, vm: int, seconds: float = 180, password: str | None = None) -> Guest:
+    """Attach the serial shell to a VM and log in."""
+    host.serial.enter(f"vm_console {vm}")
+    host.serial.see("CTRL+d detaches")
+    guest = Guest(host.serial.terminal)
+    host.serial.terminal.press("\r")
+    guest.login(seconds, password=password)
+    return guest
+
+
+def detach(host: Host) -> None:
+    """Leave the console."""
+    host.serial.terminal.press("\x04")
+    host.serial.see("Detached")
+    host.serial.ready()
+
+
+def test_the_debian_guest_from_create_to_destroy(host: Host) -> None:
+    shell = host.serial
+    vm = host.create(f"{FILES.vmlinux} {FILES.debian} --memory 1G --name deb")
+    guest = attach(host, vm, 600, DEBIAN_PASSWORD)
+    assert "running" in guest.run("systemctl is-system-running --wait", 300, None)[-1]
+    assert guest.run("ps -o comm= -p 1") == ["systemd"]
+    guest.run("echo kept >/root/proof; sync")
+    detach(host)
+    assert any("debian.img" in line and "rw" in line for line in shell.run("image_list"))
+    assert "destroyed" in "\n".join(shell.run("vm_destroy deb"))
+
+    vm = host.create(f"{FILES.vmlinux} {FILES.debian} --memory 1G")
+    guest = attach(host, vm, 600, DEBIAN_PASSWORD)
+    assert guest.run("cat /root/proof") == ["kept"]
+    detach(host)
+
+
+def test_the_console_passes_every_key_and_replays(host: Host) -> None:
+    vm = host.create(f"{FILES.vmlinux} {FILES.busybox}")
+    guest = attach(host, vm)
+    terminal = host.serial.terminal
+    guest.run("echo the-''backlog")
+    terminal.press("sleep 1000\r")
+    terminal.press("\x03")
+    guest.prompt()
+    terminal.press("\x1b[A\x1b[A")  # the line before the sleep
+    host.serial.see("# echo the-''backlog")
+    terminal.press("\x03")
+    guest.prompt()
+    terminal.press("cd /ro\t")
+    host.serial.see("cd /root/")
+    terminal.press("\r")
+    guest.prompt()
+    detach(host)
+
+    before = len(host.machine.serial.raw)
+    host.serial.enter(f"vm_console {vm}")
+    host.machine.serial.expect("the-backlog", 30, before)
+    terminal.press("\r")
+    guest.prompt()
+    terminal.press("\x1dd")  # CTRL+] d: a real CTRL+d, which ends the guest's shell
+    guest.login(60)
+    detach(host)
+
+
+def test_the_terminal_is_whole_after_the_guest_has_died(host: Host) -> None:
+    vm = host.create(f"{FILES.vmlinux} {FILES.busybox}")
+    guest = attach(host, vm)
+    guest.terminal.press("poweroff\r")
+    host.serial.see("ended: guest-shutdown", 120)
+    assert any("stopped" in line for line in host.serial.run("vm_list"))
+
+
+def test_two_vms_at_once_and_one_writer_an_image(host: Host) -> None:
+    one = host.create(f"{FILES.vmlinux} {FILES.busybox} --name one")
+    two = host.create(f"{FILES.vmlinux} {FILES.second} --name two")
+    refused = host.command(f"vm_create {FILES.vmlinux} {FILES.busybox}", 2)
+    assert "in use by VM" in refused
+    assert len([vm for vm in host.vms() if vm["state"] == "running"]) == 2
+    for vm, text in ((one, "first"), (two, "other")):
+        guest = attach(host, vm)
+        guest.run(f"echo {text} >/root/which; sync")
+        detach(host)
+    for vm, text in ((one, "first"), (two, "other")):
+        before = len(host.machine.serial.raw)
+        host.serial.enter(f"vm_console {vm}")
+        guest = Guest(host.serial.terminal)
+        host.machine.serial.expect("which; sync", 30, before)  # replayed: logged in still
+        host.serial.terminal.press("\r")
+        guest.prompt()
+        assert guest.run("cat /root/which") == [text]
+        detach(host)
+
+
+def test_vms_outlive_the_shells(host: Host) -> None:
+    vm = host.create(f"{FILES.vmlinux} {FILES.busybox} --name survivor")
+    attach(host, vm)
+    before = host.machine.serial.mark()
+    host.kill("hypershell")
+    host.machine.serial.expect(r"hyper-gen:# ", 60, before)
+    assert host.vms()[0]["state"] == "running"
+
+    on_screen = host.keyboard
+    on_screen.ready(60)
+    assert on_screen.rows("vm_list")[0][1:3] == ["survivor", "running"]
+    shell = HyperShell(host.machine.serial)
+    shell.enter("vm_console survivor")
+    shell.see("CTRL+d detaches")
+    guest = Guest(shell.terminal)
+    shell.terminal.press("\r")
+    guest.prompt()
+    guest.run("echo alive")
+    detach(host)
+
+
+def test_host_reboot_comes_back_with_what_the_guest_wrote(host: Host) -> None:
+    vm = host.create(f"{FILES.vmlinux} {FILES.second}")
+    guest = attach(host, vm)
+    guest.run("echo before >/root/reboot; sync")
+    detach(host)
+    host.serial.enter("host_reboot --yes")
+    wait("GRUB again", lambda: any("GNU GRUB" in x for x in host.machine.lines()), 120)
+    before = host.machine.serial.mark()
+    host.machine.press("ret")
+    host.machine.serial.expect(r"hyper-gen:# ", 180, before)
+    host.forget_rescue()
+    assert re.fullmatch(r"\[\]\s*", host.command("vm_list --json"))
+    vm = host.create(f"{FILES.vmlinux} {FILES.second}")
+    guest = attach(host, vm)
+    assert guest.run("cat /root/reboot") == ["before"]
+    detach(host)
