@@ -64,6 +64,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of that name, imported now if need be."""
         if cmd_name == "grub":
+            # Rendering needs jinja2, which no other verb should have to load.
             group = importlib.import_module("hypergen.grub").commands
             assert isinstance(group, click.Group)
             return group

@@ -99,7 +99,7 @@ def run(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     source: IO[bytes] | int = input.open("rb") if input else subprocess.DEVNULL
     try:
-        with log.open("wb") as sink:
+        with log.open("wb", buffering=0) as sink:
             process = _open(
                 argv,
                 cwd=cwd,
