@@ -6,19 +6,17 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-
-# Never ask the terminal where its cursor is: serial lines and VTs are not sure to answer, and
-# without it the status line always stands right below the prompt.
-os.environ["PROMPT_TOOLKIT_NO_CPR"] = "1"
+import sys
 
 from prompt_toolkit.application.current import get_app
 from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.history import History
 from prompt_toolkit.output.color_depth import ColorDepth
+from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts.prompt import PromptSession
 from prompt_toolkit.styles import Style
 
-from hypershell import complete, status, terminal
+from hypershell import complete, status
 from hypershell.app import PROMPT
 
 TYPE_CHECKING = False
@@ -88,6 +86,17 @@ class LineHistory(History):
             pass
 
 
+class _Output(Vt100_Output):
+    """Claims two rows for the prompt and the status line.
+
+    Else prompt_toolkit asks the terminal where its cursor is (CPR), which serial lines are not sure
+    to answer, and hides the status line until it knows. More rows are taken when they are needed.
+    """
+
+    def get_rows_below_cursor_position(self) -> int:
+        return 2
+
+
 class _Completer(Completer):
     def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
         text = document.text_before_cursor
@@ -113,11 +122,9 @@ async def _refresh() -> None:
 
 
 class Editor:
-    """The prompt with everything."""
+    """The prompt with everything, for terminals that are not dumb."""
 
     def __init__(self) -> None:
-        if "TERM" not in os.environ:
-            os.environ["TERM"] = "dumb"  # else prompt_toolkit assumes 256 colours
         self._session: PromptSession[str] = PromptSession(
             PROMPT,
             completer=_Completer(),
@@ -127,6 +134,7 @@ class Editor:
             bottom_toolbar=status.text,
             style=_STYLE,
             color_depth=_color_depth(),
+            output=_Output.from_pty(sys.stdout, term=os.environ["TERM"]),
             include_default_pygments_style=False,
             mouse_support=False,
             enable_system_prompt=False,
@@ -144,5 +152,4 @@ class Editor:
 
     @staticmethod
     def _start_refresh() -> None:
-        if not terminal.is_dumb():
-            get_app().create_background_task(_refresh())
+        get_app().create_background_task(_refresh())

@@ -4,8 +4,8 @@
 Loading prompt_toolkit (with asyncio) takes several times as long as everything else up to the
 prompt, and some 15 MB. A shell waits on every console of the host, and most of them never see a
 key: so the prompt and its status line are painted by hand, in the places where the editor will
-paint them, and the editor takes over when something is typed. Nothing typed is lost: the terminal neither
-echoes nor edits meanwhile, and the editor reads it from where it is.
+paint them, and the editor takes over when something is typed. Nothing typed is lost: the terminal
+neither echoes nor edits meanwhile, and the editor reads it from where it is.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 def paint(text: str, columns: int) -> bytes:
     """The prompt, the status line below in reverse video, and the cursor back behind the prompt."""
-    if terminal.is_dumb():
-        return PROMPT.encode()
     bar = text[:columns].ljust(columns)
     # Bit by bit what xterm, the Linux VT and VT100s agree on; no newline after a full line, as
     # the cursor then still stands on it (autowrap is pending).
@@ -49,33 +47,47 @@ def _wait_for_key() -> None:
         if now != shown:
             terminal.write_all(1, now)
             shown = now
-        # A dumb terminal shows no status: nothing to look at, so wait for ever.
-        if poll.poll(None if terminal.is_dumb() else status.interval() * 1000):
+        if poll.poll(status.interval() * 1000):
             break
-    terminal.write_all(1, b"\r" + b" " * len(PROMPT) + b"\r" if terminal.is_dumb() else b"\r\x1b[J")
+    terminal.write_all(1, b"\r\x1b[J")
+
+
+def _read_plain() -> str | None:
+    """A line as the terminal driver edits it: all that a dumb terminal can do."""
+    while True:
+        terminal.write_all(1, PROMPT.encode())
+        try:
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            terminal.write_all(1, b"\n")
+            continue
+        if not line:
+            terminal.write_all(1, b"\n")
+        return line or None
 
 
 def interactive(end: Callable[[int, object], None]) -> int:
     """Prompt and run until CTRL+d, exit, or the terminal's end. ``end`` handles SIGTERM, SIGHUP."""
-    import signal
+    import _signal  # type: ignore[import-not-found] # signal itself would load enum for the prompt
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGHUP, end)
+    _signal.signal(_signal.SIGTERM, end)
+    _signal.signal(_signal.SIGHUP, end)
     saved = terminal.modes(0)
     try:
-        terminal.set_raw(0, saved, output=False)
-        _wait_for_key()
-        from hypershell.editor import Editor  # the expensive import
-
-        editor = Editor()
-        while True:
-            line = editor.read()
+        if terminal.is_dumb():
             terminal.restore(0, saved)
-            if line is None:
-                break
-            if line.strip() and not _run(line):
-                break
-        return 0
+            read = _read_plain
+        else:
+            terminal.set_raw(0, saved, output=False)
+            _wait_for_key()
+            from hypershell.editor import Editor  # the expensive import
+
+            read = Editor().read
+        while True:
+            line = read()
+            terminal.restore(0, saved)
+            if line is None or not _run(line):
+                return 0
     except OSError:
         return 1  # the terminal has hung up
     finally:

@@ -85,9 +85,27 @@ class Spec:
         return "\n".join(lines)
 
 
+def fill(text: str, width: int = 78) -> list[str]:
+    """Lines of at most ``width`` columns; empty and indented lines stay as they are."""
+    lines: list[str] = []
+    joinable = False
+    for line in text.strip().splitlines():
+        if not line.strip() or line[0].isspace():
+            lines.append(line)
+            joinable = False
+            continue
+        for word in line.split(" "):
+            if joinable and len(lines[-1]) + 1 + len(word) <= width:
+                lines[-1] += " " + word
+            else:
+                lines.append(word)
+            joinable = True
+    return lines
+
+
 def help_text(name: str, summary: str, spec: Spec) -> str:
     """The page that ``help NAME`` and ``NAME --help`` print."""
-    lines = [f"{name} - {summary}", "", spec.usage(name), "", spec.about.strip()]
+    lines = [f"{name} - {summary}", "", spec.usage(name), "", *fill(spec.about)]
     rows = []
     for arg in spec.args:
         title = arg.name if arg.option else f"<{arg.metavar}>"

@@ -39,7 +39,7 @@ def memory() -> tuple[int, int]:
     """(total, available) memory of the host in bytes; zeros when /proc does not tell."""
     total = available = 0
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:
+        with open("/proc/meminfo", encoding="utf-8") as file:
             for line in file:
                 if line.startswith("MemTotal:"):
                     total = int(line.split()[1]) * 1024

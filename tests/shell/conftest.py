@@ -73,9 +73,7 @@ class Host:
         os.truncate(path, size)
         return path
 
-    def run(
-        self, line: str, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, line: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*self.argv, "-c", line],
             env=self.env | (env or {}),

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for hg-vmm: its command line, files, locks, QMP and console, and no VM at all.
 
-The guest is an echo: what is typed comes back between ``<`` and ``>`` with control bytes in hex.
-Words typed to it steer it: ``poweroff``, ``panic``, ``crash``, ``flood``, ``mess`` (upsets the
-terminal). FAKE_FAIL=CODE:TEXT makes the start fail; FAKE_HANG=1 makes the control socket mute; FAKE_STUBBORN=1 ignores quit; FAKE_SLOW=SECONDS delays the start.
+The guest is an echo: what is typed comes back between ``<`` and ``>``, control bytes in hex. Words
+typed to it steer it: ``poweroff``, ``panic``, ``crash``, ``flood``, ``mess`` (upsets the terminal).
+FAKE_FAIL=CODE:TEXT makes the start fail; FAKE_HANG=1 makes the control socket mute;
+FAKE_STUBBORN=1 ignores quit; FAKE_SLOW=SECONDS delays the start.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import socket
 import struct
 import sys
 import time
+from pathlib import Path
 
 
 def fail(code: int, text: str) -> None:
@@ -48,8 +50,8 @@ class Machine:
         self.controls: list[socket.socket] = []
         self.control = self.listen("control.sock", self.accept_control)
         self.console = self.listen("console.sock", self.accept_console)
-        self.log = open(f"{args.run_dir}/console.log", "ab", buffering=0)
-        self.log.write(self.backlog)
+        self.log = os.open(f"{args.run_dir}/console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(self.log, self.backlog)
 
     def listen(self, name: str, handler: object) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
@@ -63,7 +65,8 @@ class Machine:
         self.controls.append(client)
         if os.environ.get("FAKE_HANG"):
             return
-        client.sendall(b'{"QMP": {"version": {"qemu": {"major": 0}}, "capabilities": []}}\r\n')
+        with contextlib.suppress(OSError):  # gone again: a look whether somebody listens
+            client.sendall(b'{"QMP": {"version": {"qemu": {"major": 0}}, "capabilities": []}}\r\n')
         buffer = bytearray()
         self.selector.register(
             client, selectors.EVENT_READ, lambda: self.control_data(client, buffer)
@@ -102,7 +105,8 @@ class Machine:
     def accept_console(self) -> None:
         client, _ = self.console.accept()
         self.consoles.append(client)
-        client.sendall(self.backlog[-65536:])
+        with contextlib.suppress(OSError):
+            client.sendall(self.backlog[-65536:])
         self.selector.register(client, selectors.EVENT_READ, lambda: self.console_data(client))
 
     def console_data(self, client: socket.socket) -> None:
@@ -144,14 +148,13 @@ class Machine:
 
     def write(self, data: bytes) -> None:
         self.backlog = (self.backlog + data)[-65536:]
-        self.log.write(data)
+        os.write(self.log, data)
         for client in self.consoles:
             with contextlib.suppress(OSError):
                 client.sendall(data)
 
     def end(self, reason: str) -> None:
-        with open(f"{self.args.run_dir}/exit.json", "w", encoding="ascii") as file:
-            json.dump({"reason": reason}, file)
+        Path(self.args.run_dir, "exit.json").write_text(json.dumps({"reason": reason}))
         os._exit(0)
 
     def run(self) -> None:
@@ -172,14 +175,12 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    with open(f"{args.run_dir}/argv", "w", encoding="utf-8") as file:
-        json.dump(sys.argv, file)
+    Path(args.run_dir, "argv").write_text(json.dumps(sys.argv))
     time.sleep(float(os.environ.get("FAKE_SLOW", "0")))
     if failure := os.environ.get("FAKE_FAIL"):
         code, text = failure.split(":", 1)
         fail(int(code), text)
-    with open(args.kernel, "rb") as kernel:
-        head = kernel.read(4)
+    head = Path(args.kernel).read_bytes()[:4]
     if head == b"BAD!":
         fail(2, f"{args.kernel}: not a kernel (neither ELF nor bzImage)")
     path = args.disk[0].replace(",,", "\0")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -213,7 +214,7 @@ def test_damaged_files_are_tolerated(host: Host) -> None:
     assert "root" in host.ok("host_info")
     assert [k["id"] for k in host.json("kernel_list")] == [1, 2]
     host.ok("vm_create 1 2 -q")
-    assert sorted(host.states()) == [1, 7, 8]
+    assert set(host.states()) == {1, 7, 8}
     assert "VM 1 (?) destroyed" in host.ok("vm_destroy 1")
     host.ok("vm_destroy all")
 
@@ -254,11 +255,8 @@ def test_a_full_run_folder(host: Host) -> None:
     mount = ["mount", "-t", "tmpfs", *size, "none", str(host.run_dir)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("no right to mount")
-    with open(host.run_dir / "filler", "wb", buffering=0) as filler:
-        try:
-            while filler.write(b"x" * 4096):
-                pass
-        except OSError:
+    with pytest.raises(OSError), (host.run_dir / "filler").open("wb", buffering=0) as filler:
+        while filler.write(b"x" * 4096):
             pass
     assert [k["name"] for k in host.json("kernel_list")] == ["bzImage-6.12", "vmlinux-6.12"]
     assert "No space left on device" in host.fails("vm_create 1 1", 1)
@@ -287,7 +285,7 @@ def test_host_info(host: Host) -> None:
 
 
 def test_power_needs_a_hypergen_host(host: Host) -> None:
-    if os.path.exists("/etc/hypergen"):
+    if Path("/etc/hypergen").exists():
         pytest.skip("this is a hyper-gen host")
     assert "not a hyper-gen host" in host.fails("host_reboot --yes", 1)
     assert "not a hyper-gen host" in host.fails("host_shutdown --force", 1)
@@ -320,7 +318,7 @@ def test_every_command_explains_itself(host: Host) -> None:
         if "_" in name or name in ("help", "exit"):
             page = host.ok(f"help {name}")
             assert page == host.ok(f"{name} --help") and page.startswith(f"{name} - ")
-            assert max(map(len, page.splitlines())) < 100
+            assert max(map(len, page.splitlines())) < 80, page
 
 
 def test_the_reader_of_a_list_may_leave(host: Host) -> None:

@@ -35,9 +35,9 @@ SPECS = {
         """States, as the VM's own process says:
   running, paused     what they say
   starting            a shell is starting it this moment
-  panicked            the guest's kernel panicked; vm_console shows its last lines
+  panicked            the guest's kernel panicked; vm_console shows its end
   stopped (reason)    ended: guest-shutdown, quit, or error: and why
-  crashed             its process ended without a word; see vmm.log in its folder
+  crashed             its process ended without a word; vmm.log may tell
   unresponsive        its process does not answer; vm_destroy ends it""",
         [
             ("vm_list", "a table for people"),
