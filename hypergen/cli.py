@@ -530,7 +530,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         progress.console.print(
             "\nhypergen: interrupted; run the same command again, it carries on where it was"
         )
-        status = 143 if isinstance(error, Terminated) else INTERRUPTED
+        cause = error.__cause__ or error  # click wraps the interruption in an Abort
+        status = 143 if isinstance(cause, Terminated) else INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         status = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import fetch, sources
+from hypergen import fetch, run, sources
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
 from tests.unit import fakes
@@ -46,7 +46,7 @@ def pin(
 def fake_apt(monkeypatch: pytest.MonkeyPatch, folder: Path, payload: bytes = DEB) -> None:
     program = fakes.program(folder, "apt-get", APT)
     (folder / "payload").write_bytes(payload)
-    monkeypatch.setattr(sources.run, "which", lambda name: program if name == "apt-get" else None)
+    monkeypatch.setattr(run, "which", lambda name: program if name == "apt-get" else None)
 
 
 DEBIAN = '[linux.debian]\npackage = "linux-source-6.12"\n'
@@ -115,7 +115,7 @@ def test_a_warm_cache_needs_neither_server_nor_apt(
     pin(monkeypatch, tmp_path, dead_url(), more=DEBIAN)
     fake_apt(monkeypatch, tmp_path / "bin")
     first = sources.linux(cfg)
-    monkeypatch.setattr(sources.run, "which", lambda name: None)
+    monkeypatch.setattr(run, "which", lambda name: None)
     assert sources.checked(cfg) == first
 
 
