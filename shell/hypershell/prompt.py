@@ -66,6 +66,19 @@ def _read_plain() -> str | None:
         return line or None
 
 
+def _load_editor() -> Callable[[], str | None]:
+    """The editor's read. While modules load nothing becomes garbage: looking for it costs 5 %."""
+    import gc
+
+    gc.disable()
+    from hypershell.editor import Editor
+
+    read = Editor().read
+    gc.freeze()
+    gc.enable()
+    return read
+
+
 def interactive(end: Callable[[int, object], None]) -> int:
     """Prompt and run until CTRL+d, exit, or the terminal's end. ``end`` handles SIGTERM, SIGHUP."""
     import _signal  # type: ignore[import-not-found] # signal itself would load enum for the prompt
@@ -80,13 +93,13 @@ def interactive(end: Callable[[int, object], None]) -> int:
         else:
             terminal.set_raw(0, saved, output=False)
             _wait_for_key()
-            from hypershell.editor import Editor  # the expensive import
-
-            read = Editor().read
+            read = _load_editor()
         while True:
             line = read()
             terminal.restore(0, saved)
             if line is None or not _run(line):
+                if os.path.isdir("/etc/hypergen"):
+                    terminal.write_all(1, b"The shell starts again; the VMs go on.\n")
                 return 0
     except OSError:
         return 1  # the terminal has hung up
@@ -103,5 +116,5 @@ def _run(line: str) -> bool:
     except Exit:
         return False
     finally:
-        sys.stdout.flush()
+        status.forget()
     return True

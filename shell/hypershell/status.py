@@ -87,6 +87,12 @@ def interval() -> float:
     return REFRESH_WAITING if waiting() else REFRESH
 
 
+def forget() -> None:
+    """Look again at the next redraw: a command has run."""
+    global _read_at
+    _read_at = -_FRESH
+
+
 def text() -> str:
     """The status line, ASCII only; looks at the host once a second at most."""
     global _text, _read_at

@@ -46,7 +46,9 @@ class Host:
         wrapper = base / "hg-vmm"
         wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {HERE}/fake_vmm.py "$@"\n')
         wrapper.chmod(0o755)
-        self.argv = [sys.executable, "-m", "hypershell"]
+        # An installed shell can be put to the same tests, as "python3.11 -I -S -m hypershell".
+        installed = os.environ.get("HYPERGEN_TEST_SHELL", "").split()
+        self.argv = installed or [sys.executable, "-m", "hypershell"]
 
     def add_vmlinux(self, name: str, version: str = "6.12.9-guest") -> Path:
         head = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(2000)
