@@ -132,7 +132,7 @@ def make_bzimage(cfg: BuildConfig) -> None:
     binary = vmm.build(cfg)
     report.record(cfg, "vmm", report.file_facts(binary))
     archive = initramfs.build(cfg, vmm=binary)
-    report.record(cfg, "initramfs", report.file_facts(archive))
+    report.record(cfg, "initramfs", report.file_facts(archive) | initramfs.describe(cfg))
     host = kernel.build_host(cfg, archive)
     report.record(cfg, "host_kernel", host.facts)
     report.record(cfg, "bzImage", report.file_facts(cfg.out / "bzImage"))
@@ -143,8 +143,8 @@ def make_guest(cfg: BuildConfig) -> None:
     from hypergen import guest, kernel, report
 
     built = kernel.build_guest(cfg)
-    guest.build(cfg)
     report.record(cfg, "guest_kernel", built.facts)
+    guest.images(cfg)
     report.record(cfg, "guest_images", {p.name: p.stat().st_size for p in _images(cfg)})
 
 
