@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make guest``: a guest kernel and two raw images to try it with.
+"""``make guest``: two raw images to try hyper-gen with.
 
 Both images hold one ext4 file system over the whole disk, no partition table, so that the root is
 ``/dev/vda``. They are pristine copies: a disk of ``make run`` gets its own, and what VMs write
@@ -16,23 +16,16 @@ from hypergen.config import BuildConfig
 
 
 def build(cfg: BuildConfig) -> Sequence[Path]:
-    """Build guest kernels and images that are missing or out of date; returns the images.
+    """Build the two images that are missing or out of date; returns their paths.
+
+    The guest's kernel is ``hypergen.kernel.build_guest``'s.
 
     Raises:
         UserError: a program is missing.
         BuildError: a download or a program failed.
     """
-    from hypergen import kernel
-
-    kernel.build_guest(cfg)
-    return images(cfg)
-
-
-def images(cfg: BuildConfig) -> Sequence[Path]:
-    """Build the two images alone; returns their paths."""
     made = [guest_busybox.build(cfg), guest_debian.build(cfg)]
     for path in made:
-        used = path.stat().st_blocks * 512
-        size = progress.human(path.stat().st_size)
-        progress.detail(f"{path.name}: {size}, {progress.human(used)} used")
+        used = progress.human(path.stat().st_blocks * 512)
+        progress.detail(f"{path.name}: {progress.human(path.stat().st_size)}, {used} used")
     return made

@@ -7,10 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypergen import ext4, progress, run
+from hypergen import debs, ext4, progress, run
 from hypergen.config import BuildConfig
-from hypergen.errors import BuildError
-from hypergen.stage import Stage, file_digest
+from hypergen.stage import Stage
 
 MIB = 24
 LABEL = "busybox"
@@ -28,10 +27,7 @@ FILES: dict[str, tuple[int, str]] = {
     "etc/issue": (0o644, "\nA small Linux in a hyper-gen VM. Log in as root, no password.\n\n"),
     "etc/profile": (
         0o644,
-        "export PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
-        "export PS1='\\u@\\h:\\w\\$ '\n"
-        # A terminal says its size when asked; a virtio console has no other way to know.
-        "[ -t 0 ] && resize >/dev/null 2>&1 </dev/null\n",
+        "export PATH=/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='root@\\h:\\w# '\n",
     ),
     "etc/inittab": (
         0o644,
@@ -89,29 +85,6 @@ FILES: dict[str, tuple[int, str]] = {
 }
 
 
-def _package(cfg: BuildConfig) -> Path:
-    """busybox-static as a .deb, from the cache or by ``apt-get download`` (which checks it)."""
-    folder = cfg.downloads / "guest"
-    folder.mkdir(parents=True, exist_ok=True)
-    for deb in sorted(folder.glob(f"{PACKAGE}_*.deb")):
-        digest = deb.with_suffix(".sha256")
-        if digest.is_file() and digest.read_text() == file_digest(deb):
-            return deb
-        deb.unlink()  # damaged, or its download was interrupted
-    with progress.step(f"Downloading {PACKAGE}"):
-        run.run(
-            ["apt-get", "download", "-q", PACKAGE],
-            cwd=folder,
-            log=cfg.logs / "guest-download.log",
-            hint="`apt-get update` may help; without a network, an earlier cache is needed",
-        )
-    found = sorted(folder.glob(f"{PACKAGE}_*.deb"))
-    if not found:
-        raise BuildError(f"apt-get download left no {PACKAGE}")
-    found[-1].with_suffix(".sha256").write_text(file_digest(found[-1]))
-    return found[-1]
-
-
 def _populate(tree: Path, busybox: Path) -> None:
     for name in FOLDERS:
         (tree / name).mkdir(parents=True, exist_ok=True)
@@ -134,15 +107,14 @@ def _populate(tree: Path, busybox: Path) -> None:
 def build(cfg: BuildConfig) -> Path:
     """Make ``out/guest_image/busybox.img``; returns its path."""
     image = cfg.out / "guest_image" / f"{LABEL}.img"
-    deb = _package(cfg)
+    deb = debs.fetch(cfg, [PACKAGE])[PACKAGE]
     stage = Stage(cfg, "guest-busybox", [image])
-    stage.file(deb, PACKAGE).file(Path(__file__), "recipe").file(Path(ext4.__file__), "ext4")
+    stage.text(PACKAGE, deb.sha256).file(Path(__file__), "recipe").file(Path(ext4.__file__), "ext4")
     with stage as todo:
         if todo:
             with progress.step("Making busybox.img"), tempfile.TemporaryDirectory() as folder:
                 scratch = Path(folder)
-                run.run(["dpkg-deb", "-x", deb, scratch / "deb"], log=cfg.logs / "guest-deb.log")
-                _populate(scratch / "tree", scratch / "deb/bin/busybox")
+                _populate(scratch / "tree", debs.unpack(cfg, deb) / "bin/busybox")
                 log = cfg.logs / "guest-busybox-mke2fs.log"
                 ext4.make(image, scratch / "tree", label=LABEL, mib=MIB, log=log)
     return image
