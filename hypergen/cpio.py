@@ -132,7 +132,7 @@ def read(path: Path) -> list[Entry]:
         UserError: not a newc archive, or cut short.
     """
     raw = path.read_bytes()
-    entries = []
+    entries: list[Entry] = []
     at = 0
     while True:
         header = raw[at : at + _HEADER]

@@ -7,7 +7,9 @@ with version and digest beside the download, so with a warm cache the index is n
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +21,7 @@ from hypergen.errors import BuildError, UserError
 from hypergen.stage import file_digest
 
 _RECORD = "packages.json"
+_INDEX = Path("/var/lib/apt/lists")
 
 
 @dataclass(frozen=True)
@@ -63,26 +66,38 @@ def candidates(names: Sequence[str]) -> dict[str, Deb]:
         found: dict[str, Deb] = {}
         for name in names:
             try:
-                found |= parse_index(
-                    run.capture(["apt-cache", "show", "--no-all-versions", name])
-                )
+                found |= parse_index(run.capture(["apt-cache", "show", "--no-all-versions", name]))
             except BuildError:
                 continue
         return found
 
 
-def _read_record(folder: Path) -> dict[str, Deb]:
+def index_state() -> str:
+    """A value that changes when apt's index does; asking apt itself takes a second."""
+    try:
+        files = sorted(
+            (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+            for entry in os.scandir(_INDEX)
+        )
+    except OSError:
+        files = []
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+def _read_record(folder: Path) -> tuple[str, dict[str, Deb]]:
+    """The index's state at the last fetch, and what was fetched; empty when unreadable."""
     try:
         table = json.loads((folder / _RECORD).read_text("utf-8"))
-        return {name: Deb(**fields) for name, fields in table.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        packages = {name: Deb(**fields) for name, fields in table["packages"].items()}
+        return str(table["index"]), packages
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return "", {}
 
 
-def _write_record(folder: Path, record: dict[str, Deb]) -> None:
+def _write_record(folder: Path, state: str, record: dict[str, Deb]) -> None:
     temporary = folder / f"{_RECORD}.tmp"
-    table = {name: asdict(record[name]) for name in sorted(record)}
-    temporary.write_text(json.dumps(table, indent=1), "utf-8")
+    packages = {name: asdict(record[name]) for name in sorted(record)}
+    temporary.write_text(json.dumps({"index": state, "packages": packages}, indent=1), "utf-8")
     temporary.replace(folder / _RECORD)
 
 
@@ -125,8 +140,11 @@ def fetch(cfg: BuildConfig, names: Iterable[str]) -> dict[str, Deb]:
     wanted = sorted(set(names))
     folder = cfg.downloads / "debs"
     folder.mkdir(parents=True, exist_ok=True)
-    record = _read_record(folder)
-    offered = candidates(wanted)
+    seen, record = _read_record(folder)
+    state = index_state()
+    # The same index offers the same packages as last time.
+    known = seen == state and all(name in record for name in wanted)
+    offered = {name: record[name] for name in wanted} if known else candidates(wanted)
     for name in wanted:
         if name not in offered and name not in record:
             raise UserError(
@@ -146,9 +164,10 @@ def fetch(cfg: BuildConfig, names: Iterable[str]) -> dict[str, Deb]:
                     if old is None or not _intact(folder, old):
                         raise
                     chosen[deb.name] = old
+                    state = ""  # try again next time
                 progress.warn(f"{error.message}; the packages in the cache are used")
-    if any(record.get(name) != deb for name, deb in chosen.items()):
-        _write_record(folder, record | chosen)
+    if not known or missing:
+        _write_record(folder, state, record | chosen)
     return chosen
 
 

@@ -49,8 +49,9 @@ def dynamic(data: bytes, name: str) -> Dynamic:
     if not is_elf(data):
         raise UserError(f"{name}: not a 64-bit little-endian ELF file")
     try:
-        offset, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from(
-            "<HH", data, 54
+        offset, size, count = (
+            *struct.unpack_from("<Q", data, 32),
+            *struct.unpack_from("<HH", data, 54),
         )
         segments = [struct.unpack_from("<IIQQQQQQ", data, offset + size * i) for i in range(count)]
         loads = [(s[3], s[2], s[5]) for s in segments if s[0] == _PT_LOAD]

@@ -8,7 +8,7 @@ inputs (manifest, overlay, sources, package digests, compiler) give the same byt
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 """Where Debian's packages keep shared libraries."""
 
 _LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu"
-_CFLAGS = (
-    "-std=gnu11 -Os -Wall -Wextra -Werror -fstack-protector-strong -D_FORTIFY_SOURCE=2 "
-    "-Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,relro -Wl,-z,now -s"
-).split()
-_SHIM_FLAGS = "-std=gnu11 -Os -Wall -Wextra -Werror -shared -fPIC -nostdlib -Wl,--build-id=none \
--Wl,-z,noseparate-code -s".split()
+_WARNINGS = ("-std=gnu11", "-Os", "-Wall", "-Wextra", "-Werror")
+_SMALL = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-s")
+_PROGRAM_FLAGS = (
+    *(*_WARNINGS, "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", *_SMALL),
+    *("-Wl,-z,relro", "-Wl,-z,now"),
+)
+_SHIM_FLAGS = (*_WARNINGS, "-shared", "-fPIC", "-nostdlib", *_SMALL)
 
 
 class _Composer:
@@ -90,11 +91,11 @@ class _Composer:
         """What is compiled from the sources here, and what other verbs built."""
         for program in self.manifest.compiled:
             out = self.folder / Path(program.to).name
-            self._cc([*_CFLAGS, "-o", out, *[self.room / name for name in program.sources]], out)
+            self._cc([*_PROGRAM_FLAGS, "-o", out, *program.sources], out)
             self._put("init", program.to, out.read_bytes(), 0o755)
         for name, soname in self.manifest.shims:
             out = self.folder / soname
-            source = self.room / "shims" / name
+            source = f"shims/{name}"
             flags = [f"-Wl,--version-script={source}.map", f"-Wl,-soname={soname}", "-o", out]
             self._cc([*_SHIM_FLAGS, *flags, f"{source}.c"], out)
             self._shims[soname] = out
@@ -103,11 +104,10 @@ class _Composer:
             run.run(["strip", "-s", "-o", stripped, path], log=self.cfg.logs / "strip.log")
             self._put(path.name, to, stripped.read_bytes(), 0o755)
 
-    def _cc(self, words: list[str | Path], out: Path) -> None:
+    def _cc(self, words: Sequence[str | Path], out: Path) -> None:
         log = self.cfg.logs / f"cc-{out.name}.log"
-        # From inside the room, with relative names: __FILE__ and the like must not hold our path.
-        short = [str(word).replace(f"{self.room}/", "") for word in words]
-        run.run(["cc", *short], cwd=self.room, log=log, verbose=self.cfg.verbose)
+        # From inside the room: relative names, so that no path of ours gets into the program.
+        run.run(["cc", *words], cwd=self.room, log=log, verbose=self.cfg.verbose)
 
     def interpreter(self) -> pystdlib.Interpreter:
         trees = self.trees
@@ -160,7 +160,7 @@ class _Composer:
         for path in tree_files(top):
             place = path.relative_to(top).as_posix()
             if path.is_symlink():
-                self.archive.symlink(place, os.readlink(path))
+                self.archive.symlink(place, str(path.readlink()))
             else:
                 executable = path.stat().st_mode & 0o100
                 self._put("overlay", place, path.read_bytes(), 0o755 if executable else 0o644)
@@ -173,9 +173,7 @@ class _Composer:
 
     def libraries(self) -> None:
         """Add every shared library that an ELF file of the archive needs."""
-        roots = [
-            (f"/{entry.path}", entry.data) for entry in self.archive if elf.is_elf(entry.data)
-        ]
+        roots = [(f"/{entry.path}", entry.data) for entry in self.archive if elf.is_elf(entry.data)]
         for soname, path in elf.closure(roots, self._find_library).items():
             if soname.startswith("ld-linux"):
                 continue  # it is there, under the name that programs ask the kernel for
@@ -196,7 +194,7 @@ def _built(cfg: BuildConfig, manifest: Manifest, vmm: Path | None) -> dict[str, 
     found = {}
     for source, target in manifest.built:
         path = cfg.work / source
-        if vmm is not None and path.name == vmm.name:
+        if vmm is not None and path.name == "hg-vmm":
             path = vmm
         if not path.is_file():
             raise BuildError(f"{path} is missing", hint=f"`hypergen vmm` builds {path.name}")

@@ -37,6 +37,8 @@ for source, output, name in json.load(open(sys.argv[1], encoding="utf-8")):
         stream.write(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
 """
 
+_OPTIONS = ("-S", "-s", "-X", "no_debug_ranges")
+
 
 @dataclass(frozen=True)
 class Interpreter:
@@ -122,7 +124,9 @@ def stdlib_modules(
         for member, path in members.items():
             if member not in left_out:
                 stem = member.replace(".", "/")
-                found[member] = Module(path, f"{stem}/__init__" if path.stem == "__init__" else stem)
+                found[member] = Module(
+                    path, f"{stem}/__init__" if path.stem == "__init__" else stem
+                )
     return [found[name] for name in sorted(found)]
 
 
@@ -163,8 +167,7 @@ def compile_modules(
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs), "utf-8")
     run.run(
-        [*interpreter.argv, "-S", "-s", "-X", "no_debug_ranges", "-c", _COMPILER]
-        + [folder / "jobs.json"],
+        [*interpreter.argv, *_OPTIONS, "-c", _COMPILER, folder / "jobs.json"],
         env=interpreter.environment,
         log=cfg.logs / "initramfs-python.log",
     )

@@ -23,7 +23,7 @@ status() {
 	_new=$RUN/host.status.new
 	_tries=0
 	set -C
-	until { : >"$_new"; } 2>/dev/null; do
+	until { true >"$_new"; } 2>/dev/null; do
 		_tries=$((_tries + 1))
 		if [ $_tries -gt 200 ]; then
 			rm -f "$_new"
