@@ -11,9 +11,12 @@ import json
 import os
 import stat
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
+import pyte
 import pytest
 
 from hypergen import config, cpio, debs, elf, initramfs, manifest
@@ -155,41 +158,74 @@ sys.exit(main([]))
 """
 
 
-def test_a_session_of_the_shell_runs_on_these_modules(
-    tree: Path, tmp_path: Path, built: tuple[BuildConfig, Path]
-) -> None:
+class Terminal:
+    """The shell of the tree in a terminal of 80x25, and what its screen shows."""
+
+    def __init__(self, tree: Path, environment: dict[str, str]) -> None:
+        words = [*_python(tree), "-I", "-S", "-c", TRACE]
+        self.screen = pyte.Screen(80, 25)
+        self.stream = pyte.Stream(self.screen)
+        self.all = ""
+        self.child = pexpect.spawn(
+            words[0], words[1:], env=environment, encoding="utf-8", dimensions=(25, 80)
+        )
+
+    def wait(self, condition: Callable[[str], bool], what: str) -> None:
+        """Read until the line that the cursor is on fulfils the condition."""
+        end = time.monotonic() + 60 * SCALE
+        while not condition(self.screen.display[self.screen.cursor.y].rstrip()):
+            assert time.monotonic() < end, f"no {what} in:\n" + "\n".join(self.screen.display)
+            try:
+                text = self.child.read_nonblocking(65536, timeout=1)
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                raise AssertionError(f"the shell ended before {what}:\n{self.all}") from None
+            self.all += text
+            self.stream.feed(text)
+
+    def prompt(self) -> None:
+        self.wait(lambda line: line == "hyper-gen:#", "prompt")
+
+    def command(self, line: str) -> None:
+        """Type a line, see it echoed, run it, see the next prompt."""
+        self.child.send(line)
+        self.wait(lambda shown: shown.endswith(line), line)
+        self.child.send("\r")
+        self.wait(lambda shown: not shown.endswith(line), f"end of {line}")
+        self.prompt()
+
+    def end(self) -> None:
+        self.child.send("\x04")
+        self.child.expect(pexpect.EOF, timeout=60 * SCALE)
+        self.all += self.child.before or ""
+
+
+def test_a_session_of_the_shell_runs_on_these_modules(tree: Path, tmp_path: Path) -> None:
     """A module that the shell imports anew and the manifest lacks shows up as a traceback here."""
-    run = tmp_path / "run"
-    run.mkdir()
     environment = {
         "TERM": "linux",
         "PATH": "/nonexistent",
         "HOME": str(tmp_path),
-        "HYPERGEN_RUN": str(run),
+        "HYPERGEN_RUN": str(tmp_path),
         "PROMPT_TOOLKIT_NO_CPR": "1",
         "TRACE": str(tmp_path / "modules.json"),
     }
-    words = [*_python(tree), "-I", "-S", "-c", TRACE]
-    child = pexpect.spawn(
-        words[0], words[1:], env=environment, encoding="utf-8", timeout=30 * SCALE, cwd=str(tree)
-    )
-    child.setwinsize(25, 80)
-    prompt = "hyper-gen:# "
-    child.expect_exact(prompt)
-    seen = ""
-    # Each command is answered before the next is typed: the prompt is drawn anew after it.
+    shell = Terminal(tree, environment)
+    shell.prompt()
     for line in ("help", "help vm_create", "host_info", "vm_list --json", "image_list", "bad 'x"):
-        child.sendline(line)
-        child.expect_exact("\x1b[?2004l")  # the line was accepted
-        child.expect_exact(prompt)
-        seen += child.before or ""
-    child.send("\x12hel\x03")  # search in the history
-    child.send("vm_cr\t --me\t\x15")  # completion
-    child.send("\x04")
-    child.expect(pexpect.EOF)
-    seen += child.before or ""
-    assert "Traceback" not in seen, seen
-    assert "ModuleNotFoundError" not in seen and "ImportError" not in seen, seen
+        shell.command(line)
+    shell.child.send("vm_cr\t")  # completion
+    shell.wait(lambda line: "vm_create" in line, "completion")
+    shell.child.send("\x15")
+    shell.prompt()
+    shell.child.send("\x12hel")  # search in the history
+    shell.wait(lambda line: "hel" in line, "search")
+    shell.child.send("\x07")
+    shell.prompt()
+    shell.end()
+    assert "Traceback" not in shell.all, shell.all
+    assert "ModuleNotFoundError" not in shell.all and "ImportError" not in shell.all, shell.all
     modules = json.loads((tmp_path / "modules.json").read_text())
     assert "prompt_toolkit.application.application" in modules
     for name, file in modules.items():  # nothing of the build machine's own Python
