@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -76,8 +75,10 @@ def _complain(text: str) -> None:
     from hypershell.table import complain
     from hypershell.units import printable
 
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105 - contextlib would be loaded before the prompt for this alone
         complain(printable(text.replace("\n", " ")))
+    except OSError:
+        pass
 
 
 def _from_pipe() -> int:

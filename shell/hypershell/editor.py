@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 HISTORY_LINES = 500  # kept when the file is trimmed
 _HISTORY_BYTES = 256 * 1024  # size at which it is
 
+# Colours that 16-colour VTs have, readable on them; where there is none, reverse video remains.
+_MENU = "fg:ansiblack bg:ansicyan noreverse"
+_CHOSEN = "fg:ansiblack bg:ansicyan reverse"
 _STYLE = Style.from_dict(
     {
         "bottom-toolbar": "reverse",
-        "completion-menu.completion": "noreverse",
-        "completion-menu.completion.current": "reverse",
-        "completion-menu.meta.completion": "noreverse",
-        "completion-menu.meta.completion.current": "reverse",
+        "completion-menu.completion": _MENU,
+        "completion-menu.completion.current": _CHOSEN,
+        "completion-menu.meta.completion": _MENU,
+        "completion-menu.meta.completion.current": _CHOSEN,
     }
 )
 
