@@ -85,22 +85,26 @@ def plan(cfg: BuildConfig) -> list[Check]:
             (_tool("ruff"), "format", "--check", "--cache-dir", cfg.cache / "ruff", *packages),
         ),
     ]
-    if quick:
-        words = ("-q", "-m", "not slow", "-o", f"cache_dir={cfg.cache / 'pytest'}")
-        checks.insert(0, Check("unit tests", (python, "-B", "-m", "pytest", *words, *quick)))
+    for folder in quick:
+        words = ("-q", "-m", "not slow", "-p", "no:cacheprovider", folder)
+        checks.insert(0, Check(folder, (python, "-B", "-m", "pytest", *words)))
     if sources := c_files():
         checks.append(
             Check("clang-format", (_tool("clang-format"), "--dry-run", "-Werror", *sources))
         )
     if scripts := shell_scripts():
-        checks.append(Check("shellcheck", (_tool("shellcheck"), *scripts)))
+        words = ("--external-sources", "--source-path=SCRIPTDIR")
+        checks.append(Check("shellcheck", (_tool("shellcheck"), *words, *scripts)))
     return checks
+
+
+_FILE_NAME = str.maketrans("/ ", "--")
 
 
 def _run(cfg: BuildConfig, check: Check) -> tuple[Check, float, HypergenError | None]:
     start = time.monotonic()
     failed: HypergenError | None = None
-    log = cfg.logs / f"check-{check.name.split()[0]}-{check.name.split()[-1].strip('-')}.log"
+    log = cfg.logs / f"check-{check.name.translate(_FILE_NAME)}.log"
     try:
         run.run(check.argv, cwd=TOP, env=environment(cfg), log=log)
     except HypergenError as error:

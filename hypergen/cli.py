@@ -71,7 +71,9 @@ class Verbs(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="hypergen")
 @_options(COMMON + MACHINE)
 @click.pass_context
@@ -144,7 +146,7 @@ def make_guest(cfg: BuildConfig) -> None:
 
     built = kernel.build_guest(cfg)
     report.record(cfg, "guest_kernel", built.facts)
-    guest.images(cfg)
+    guest.build(cfg)
     report.record(cfg, "guest_images", {p.name: p.stat().st_size for p in _images(cfg)})
 
 

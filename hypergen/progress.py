@@ -17,7 +17,8 @@ from rich.table import Table
 
 from hypergen.errors import HypergenError
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+# emoji=False: a compiler's "file.c:100: …" is not a picture.
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _depth: list[str] = []
 _times: list[tuple[str, float]] = []

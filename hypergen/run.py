@@ -171,7 +171,9 @@ def interactive(
 ) -> int:
     """Run a program on the user's own terminal (menuconfig, QEMU); returns its exit status."""
     with progress.paused():
-        process = _open(argv, cwd=cwd, env=env, stdin=sys.stdin, stdout=None, stderr=None)
+        process = _open(
+            argv, cwd=cwd, env=env, stdin=sys.stdin or subprocess.DEVNULL, stdout=None, stderr=None
+        )
         while True:
             try:
                 return int(process.wait())

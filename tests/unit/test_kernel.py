@@ -5,8 +5,11 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from hypergen import checks, kernel, report
 from hypergen.config import TOP
+from hypergen.errors import BuildError
 from tests.unit import fakes
 
 
@@ -70,3 +73,21 @@ def test_the_makefile_helps_without_an_environment() -> None:
     )
     for target in ("build", "run", "test", "check", "guest", "menuconfig", "bench", "distclean"):
         assert f"make {target} " in done.stdout
+
+
+def test_shell_scripts_and_c_files_are_found_for_the_linters() -> None:
+    scripts = {path.relative_to(TOP).as_posix() for path in checks.shell_scripts()}
+    assert ".ci/run" in scripts
+    assert not any(name.endswith(".py") for name in scripts)
+    sources = {path.relative_to(TOP).as_posix() for path in checks.c_files()}
+    assert {"vmm/main.c", "initramfs/init.c"} <= sources
+
+
+def test_check_reports_every_failure_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = [checks.Check("good", ("true",)), checks.Check("bad one", ("false",))]
+    monkeypatch.setattr(checks, "plan", lambda cfg: plan)
+    with pytest.raises(BuildError, match="failed: bad one$"):
+        checks.check(fakes.settings(tmp_path))
+    assert (tmp_path / "out/log/check-bad-one.log").exists()
