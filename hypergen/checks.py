@@ -93,8 +93,8 @@ def plan(cfg: BuildConfig) -> list[Check]:
             Check("clang-format", (_tool("clang-format"), "--dry-run", "-Werror", *sources))
         )
     if scripts := shell_scripts():
-        words = ("--external-sources", "--source-path=SCRIPTDIR")
-        checks.append(Check("shellcheck", (_tool("shellcheck"), *words, *scripts)))
+        follow = ("--external-sources", "--source-path=SCRIPTDIR")
+        checks.append(Check("shellcheck", (_tool("shellcheck"), *follow, *scripts)))
     return checks
 
 

@@ -88,6 +88,6 @@ def test_check_reports_every_failure_with_its_name(
 ) -> None:
     plan = [checks.Check("good", ("true",)), checks.Check("bad one", ("false",))]
     monkeypatch.setattr(checks, "plan", lambda cfg: plan)
-    with pytest.raises(BuildError, match="failed: bad one$"):
+    with pytest.raises(BuildError, match=r"failed: bad one$"):
         checks.check(fakes.settings(tmp_path))
     assert (tmp_path / "out/log/check-bad-one.log").exists()
