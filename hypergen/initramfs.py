@@ -96,7 +96,12 @@ class _Composer:
         for name, soname in self.manifest.shims:
             out = self.folder / soname
             source = f"shims/{name}"
-            flags = [f"-Wl,--version-script={source}.map", f"-Wl,-soname={soname}", "-o", out]
+            flags: list[str | Path] = [
+                f"-Wl,--version-script={source}.map",
+                f"-Wl,-soname={soname}",
+                "-o",
+                out,
+            ]
             self._cc([*_SHIM_FLAGS, *flags, f"{source}.c"], out)
             self._shims[soname] = out
         for to, path in built.items():

@@ -7,6 +7,7 @@ cache there is nothing to build from, and they are skipped.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import stat
@@ -230,6 +231,39 @@ def test_a_session_of_the_shell_runs_on_these_modules(tree: Path, tmp_path: Path
     assert "prompt_toolkit.application.application" in modules
     for name, file in modules.items():  # nothing of the build machine's own Python
         assert file is None or str(file).startswith(str(tree)), f"{name}: {file}"
+
+
+def _imports(file: Path) -> set[str]:
+    """Modules that a source file imports, wherever the statement stands."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+def test_every_import_of_the_shell_can_be_done(tree: Path) -> None:
+    """Also those inside functions, which a session may not come to."""
+    sources = sorted((config.TOP / "shell/hypershell").rglob("*.py"))
+    names = sorted(set().union(*map(_imports, sources)) - {"hypershell.__main__"})
+    assert "prompt_toolkit.completion" in names
+    done = subprocess.run(
+        [
+            *_python(tree),
+            "-I",
+            "-S",
+            "-c",
+            "import sys\nfor n in sys.argv[1:]: __import__(n)",
+            *names,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60 * SCALE,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_shot_commands_run_on_these_modules(tree: Path, tmp_path: Path) -> None:
