@@ -99,7 +99,6 @@ NEEDS = (
     Need("guest", "mmdebstrap", "mmdebstrap", "makes the Debian guest image without root"),
     Need("guest", "mke2fs", "e2fsprogs", "makes ext4 images without root"),
     Need("test", "grub-script-check", "grub-common", "checks the rendered GRUB files"),
-    Need("test", "lvcreate", "lvm2", "makes the volume of the root-on-LVM test"),
     Need("bench", "qemu-system-x86_64", "qemu-system-x86", "the machine that counts instructions"),
     Need(
         "menuconfig", "/usr/include/ncurses.h|/usr/include/ncurses/*", "libncurses-dev", "the menu"
