@@ -126,3 +126,11 @@ def take_vm_id() -> int:
         os.rmdir(paths.vm_dir(number))
         raise
     return number
+
+
+def give_back_vm_id(number: int) -> None:
+    """Undo take_vm_id for a VM that never ran, its folder gone, unless a later one was taken."""
+    with contextlib.suppress(OSError), Lock():
+        catalog = read_json(_path())
+        if catalog.get("next_vm") == number + 1:
+            write_json(_path(), catalog | {"next_vm": number})

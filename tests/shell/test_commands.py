@@ -147,6 +147,7 @@ def test_a_failed_start_gives_the_reason_and_leaves_nothing(
     line = host.fails("vm_create 1 1", exit_code, {"FAKE_FAIL": f"{code}:no luck today"})
     assert line == "vm_create: no luck today"
     assert list((host.run_dir / "vm").iterdir()) == []
+    assert host.ok("vm_create 1 1 -q") == "1\n", "what never ran takes no id"
 
 
 def test_files_that_cannot_work_are_refused(host: Host) -> None:

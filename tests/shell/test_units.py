@@ -231,6 +231,21 @@ def test_words_never_mean_part_of_an_id(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert vm.pick("12").id == 12
 
 
+def test_history_is_bounded_and_shared(tmp_path: Path) -> None:
+    from hypershell.editor import _HISTORY_BYTES, HISTORY_LINES, LineHistory
+
+    path = tmp_path / "history"
+    assert list(LineHistory(str(path)).load_history_strings()) == []
+    one, two = LineHistory(str(path)), LineHistory(str(path))
+    one.store_string("vm_list")
+    two.store_string("two\nlines")
+    assert list(one.load_history_strings()) == ["two lines", "vm_list"]
+    path.write_bytes(b"\xff" + b"x" * 99 + b"\n" + b"help vm_create\n" * (_HISTORY_BYTES // 14))
+    assert len(list(one.load_history_strings())) == HISTORY_LINES
+    assert path.stat().st_size == HISTORY_LINES * 15
+    LineHistory(str(tmp_path / "no/such/folder")).store_string("lost, and no failure")
+
+
 def test_errors_have_exit_codes() -> None:
     assert (ShellError.code, UsageError.code) == (1, 2)
 

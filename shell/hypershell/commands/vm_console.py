@@ -60,7 +60,7 @@ def _ended(one: vm.VM) -> str:
         if gone or one.state == "stopped" or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    if gone:
+    if gone or one.reason == "quit":
         return f"{one.title} was destroyed."
     if one.alive:
         return (

@@ -176,6 +176,7 @@ def _run(args: Namespace, _: Context) -> int:
     finally:
         if not started:
             vm.remove_folder(folder)
+            catalog.give_back_vm_id(int(str(asked["id"])))
         os.close(starting)
     if not started:
         raise _failure(code, reason)
