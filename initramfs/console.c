@@ -10,9 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -123,9 +121,14 @@ void follow_kernel_log(void)
 {
 	static char record[RECORD_MAX];
 	FILE *out = fopen("/dev/tty1", "we");
+	struct termios t;
 
 	if (!out || log_fd < 0)
 		_exit(1);
+	if (tcgetattr(fileno(out), &t) == 0) {
+		t.c_lflag &= ~(tcflag_t)(ECHO | ISIG); /* nobody reads what is typed there */
+		tcsetattr(fileno(out), TCSANOW, &t);
+	}
 	for (;;) {
 		ssize_t n = read(log_fd, record, sizeof(record) - 1);
 

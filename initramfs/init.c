@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +18,6 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -46,62 +44,6 @@ struct service {
 
 static struct service services[SERVICES_MAX];
 static int service_count;
-
-long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
-void sleep_ms(int ms)
-{
-	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-	while (nanosleep(&t, &t) < 0 && errno == EINTR)
-		;
-}
-
-void say(const char *format, ...)
-{
-	char line[256] = "<13>hyper-gen: "; /* facility user, level notice */
-	size_t head = strlen(line);
-	va_list args;
-	int fd, n;
-
-	va_start(args, format);
-	n = vsnprintf(line + head, sizeof(line) - head, format, args);
-	va_end(args);
-	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return;
-	if (n > 0 && write(fd, line, strlen(line)) < 0)
-		n = 0; /* there is nobody left to tell */
-	close(fd);
-}
-
-bool read_line(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
-
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return n >= 0;
-}
-
-bool write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	if (fd >= 0)
-		close(fd);
-	return n >= 0;
-}
 
 static void mount_all(void)
 {
@@ -190,6 +132,25 @@ static bool plan_services(void)
 	add_service(RESCUE, "tty2");
 	add_service(RC, "");
 	return shown;
+}
+
+void tell_consoles(const char *text)
+{
+	char path[TTY_NAME_MAX + 8];
+
+	for (int i = 0; i < service_count; i++) {
+		int fd;
+
+		if (!*services[i].tty)
+			continue;
+		snprintf(path, sizeof(path), "/dev/%s", services[i].tty);
+		fd = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (write(fd, text, strlen(text)) < 0)
+			errno = 0; /* a stopped or dead terminal must not stop us */
+		close(fd);
+	}
 }
 
 static void set_environment(const struct service *s)
@@ -326,7 +287,7 @@ static int start_due(void)
 	return (int)next;
 }
 
-static void serve(const sigset_t *signals)
+static void __attribute__((noreturn)) serve(const sigset_t *signals)
 {
 	for (;;) {
 		int ms = start_due(), got;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of PID 1 share: init.c (services), console.c (terminals), stop.c (the end). */
+/* What the parts of PID 1 share: init.c (services), console.c (terminals), stop.c (the end),
+ * util.c. */
 #ifndef HYPERGEN_INIT_H
 #define HYPERGEN_INIT_H
 
@@ -39,6 +40,9 @@ void follow_kernel_log(void) __attribute__((noreturn));
  * printed on tty1 by the kernel. `quiet`: copy warnings and worse only.
  */
 void open_kernel_log(bool seen, bool quiet);
+
+/* Write a text to every console that has a service, without waiting for any of them. */
+void tell_consoles(const char *text);
 
 /* Stop VMs and processes, flush and unmount, then reboot(2) with `command`. Never returns. */
 void stop_machine(int command) __attribute__((noreturn));

@@ -162,9 +162,12 @@ static void deactivate_lvm(void)
 
 void stop_machine(int command)
 {
-	say("stop: %s", command == RB_AUTOBOOT ? "rebooting" : "shutting down");
+	bool again = command == RB_AUTOBOOT;
+
+	say("stop: %s", again ? "rebooting" : "shutting down");
 	stop_vms();
 	stop_processes();
+	tell_consoles(again ? "\r\nRebooting\r\n" : "\r\nShutting down\r\n");
 	sync();
 	if (umount2("/host", 0) < 0) {
 		/* Busy, or not mounted. Read-only is as good for the data; MS_REMOUNT fails clean.
