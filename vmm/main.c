@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* hg-vmm: options, daemonizing, and the exit status. */
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -73,6 +74,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	}
 	if (outcome_prepare(cfg->run_dir, &e))
 		return complain(&e);
+	json_object_seed(0); /* reads /dev/urandom, which the sandbox will not allow later */
 	if (vm_create(&vm, cfg, &e) || (cfg->sandbox && sandbox_enter(&e)) || vm_start(&vm, &e)) {
 		if (vm.console)
 			console_destroy(vm.console);

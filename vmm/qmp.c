@@ -66,7 +66,7 @@ static json_t *query_blockstats(struct vm *vm, struct control *c, json_t *args, 
 	json_t *list = json_array();
 	const struct blk_stats *s;
 	unsigned int i;
-	char name[8];
+	char name[16];
 
 	(void)c, (void)args, (void)text, (void)len;
 	for (i = 0; i < vm->cfg->ndisks; i++) {

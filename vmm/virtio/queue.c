@@ -45,11 +45,19 @@ static int complain(struct vq *q, const char *what)
 	return -1;
 }
 
+/* As struct vring_desc, but at any address: nothing aligns an indirect table. */
+struct __attribute__((packed)) unaligned_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
 /* Each field is read exactly once: the guest may be writing. */
 static struct vring_desc copy_desc(const uint8_t *table, uint32_t index)
 {
-	const volatile struct vring_desc *from =
-		(const volatile struct vring_desc *)(table + DESC_SIZE * index);
+	const volatile struct unaligned_desc *from =
+		(const volatile struct unaligned_desc *)(table + DESC_SIZE * index);
 	struct vring_desc d;
 
 	d.addr = from->addr;

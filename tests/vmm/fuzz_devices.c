@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Fuzzes the virtqueues, the mmio transport and every device back end in this process,
+ * without KVM: the input is a script of register writes, ring contents and kicks.
+ *
+ *	fuzz-devices [-s SEED] [-t SECONDS]   random scripts, the same for the same seed
+ *	fuzz-devices FILE...                  replays scripts
+ *
+ * With -DFUZZ_ENGINE there is no main(): link with clang -fsanitize=fuzzer.
+ * It fails by a sanitizer's report, a crash, or a round that takes longer than ROUND_LIMIT.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "log.h"
+#include "virtio/blk.h"
+#include "virtio/console.h"
+#include "virtio/net.h"
+#include "virtio/rng.h"
+
+#define RAM	    (16ull << 20)
+#define QUEUE_SIZE  16
+#define NDEVICES    5
+#define SCRIPT_MAX  4096
+#define ROUND_LIMIT 20 /* seconds */
+
+static struct guest_memory mem;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct loop loop;
+static struct virtio_dev *devices[NDEVICES];
+static int net_peer;
+
+struct script {
+	const uint8_t *data;
+	size_t len, at;
+};
+
+static uint64_t take(struct script *s, unsigned int bytes)
+{
+	uint64_t v = 0;
+
+	while (bytes--)
+		v = v << 8 | (s->at < s->len ? s->data[s->at++] : 0);
+	return v;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int temp_image(char *path)
+{
+	int fd = mkstemp(path);
+
+	CHECK(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
+	close(fd);
+	return 0;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	char image[] = "/tmp/fuzz-disk-XXXXXX", image_ro[] = "/tmp/fuzz-disk-XXXXXX";
+	struct disk_config disk = {.path = image}, disk_ro = {.path = image_ro, .read_only = true};
+	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+	int ends[2], null = open("/dev/null", O_RDWR);
+	struct console *con;
+	struct error e;
+
+	(void)argc, (void)argv;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	log_open("/dev/null");
+	CHECK(memory_create(&mem, RAM, false, &e) == 0);
+	CHECK(loop_create(&loop, &lock) == 0);
+	temp_image(image);
+	temp_image(image_ro);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+	net_peer = ends[1];
+	con = console_create(&loop, NULL, NULL, &e);
+	CHECK(con);
+	devices[0] = blk_create(&mem, &loop, &disk, 0, &e);
+	devices[1] = blk_create(&mem, &loop, &disk_ro, 1, &e);
+	devices[2] = net_create_fd(&mem, &loop, ends[0], mac, &e);
+	devices[3] = virtio_console_create(&mem, &loop, con, &e);
+	devices[4] = rng_create(&mem, &loop, &e);
+	CHECK(devices[0] && devices[1] && devices[2] && devices[3] && devices[4]);
+	unlink(image);
+	unlink(image_ro);
+	return 0;
+}
+
+/* Mostly inside RAM and small; sometimes at an edge; sometimes anything. */
+static uint64_t some_address(struct script *s)
+{
+	uint64_t kind = take(s, 1), v = take(s, 3);
+
+	if (kind < 200)
+		return v % RAM;
+	if (kind < 230)
+		return RAM - v % 64;
+	if (kind < 240)
+		return UINT64_MAX - v % 4096;
+	return v << (kind & 63);
+}
+
+static uint32_t some_length(struct script *s)
+{
+	uint64_t kind = take(s, 1);
+
+	if (kind < 100)
+		return 16;
+	if (kind < 150)
+		return 512;
+	if (kind < 200)
+		return take(s, 2);
+	if (kind < 230)
+		return 1;
+	return (uint32_t)take(s, 4);
+}
+
+static void write_descriptor(struct script *s, uint64_t table, unsigned int room)
+{
+	struct vring_desc d = {.addr = some_address(s), .len = some_length(s)};
+	unsigned int index = take(s, 1) % room;
+
+	d.flags = take(s, 1) & 7;
+	if (take(s, 1) > 40)
+		d.flags &= ~VRING_DESC_F_INDIRECT;
+	else
+		d.len = take(s, 1) % 20 * 16;
+	d.next = take(s, 1) % (room + 1);
+	memory_write(&mem, table + 16ull * index, &d, sizeof(d));
+}
+
+/* A block request that would be right but for what the script changes afterwards. */
+static void write_block_request(struct script *s)
+{
+	uint32_t header[4] = {take(s, 1) % 12, 0, take(s, 2) % 4096, 0};
+	uint64_t at = 0x200000 + take(s, 1) * 64;
+
+	memory_write(&mem, at, header, sizeof(header));
+	set_desc(&mem, 0, 0, at, 16, VRING_DESC_F_NEXT, 1);
+	set_desc(&mem, 0, 1, some_address(s), some_length(s),
+		 VRING_DESC_F_NEXT | (header[0] == 0 ? VRING_DESC_F_WRITE : 0), 2);
+	set_desc(&mem, 0, 2, 0x300000, 1, VRING_DESC_F_WRITE, 0);
+}
+
+static void step(struct script *s, struct virtio_dev *dev)
+{
+	unsigned int queue = take(s, 1) % dev->ops->nqueues;
+	uint8_t bytes[8];
+
+	switch (take(s, 1) % 12) {
+	case 0:
+	case 1:
+		write_descriptor(s, RING_GPA(queue), QUEUE_SIZE);
+		break;
+	case 2:
+		write_descriptor(s, some_address(s) & ~15ull, QUEUE_SIZE);
+		break;
+	case 3:
+		write_block_request(s);
+		break;
+	case 4:
+	case 5:
+		offer(&mem, queue, QUEUE_SIZE, take(s, 1) % (QUEUE_SIZE + 1));
+		reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, queue);
+		break;
+	case 6:
+		reg_write(dev, take(s, 1) % 0x100 & ~3u, take(s, 4));
+		break;
+	case 7:
+		virtio_mmio_access(dev, take(s, 2) % 0xff8, take(s, 1) & 1, bytes,
+				   1u << take(s, 1) % 4);
+		break;
+	case 8:
+		driver_start(dev, take(s, 1) & 1 ? dev->features : take(s, 8), QUEUE_SIZE);
+		break;
+	case 9:
+		bytes[0] = take(s, 1);
+		if (send(net_peer, mem.base + bytes[0], 12 + bytes[0], MSG_DONTWAIT) < 0)
+			break;
+		break;
+	case 10:
+		memset(memory_at(&mem, RING_GPA(queue), 0x10000), 0, 0x10000);
+		break;
+	case 11:
+		loop_once(&loop, 0);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct script s = {.data = data, .len = size};
+	struct virtio_dev *dev = devices[take(&s, 1) % NDEVICES];
+	char drain[600];
+
+	memset(memory_at(&mem, RING_GPA(0), 0x20000), 0, 0x20000);
+	driver_start(dev, dev->features, QUEUE_SIZE);
+	while (s.at < s.len)
+		step(&s, dev);
+	loop_once(&loop, 0);
+	reg_write(dev, VIRTIO_MMIO_STATUS, 0);
+	while (recv(net_peer, drain, sizeof(drain), MSG_DONTWAIT) > 0)
+		;
+	return 0;
+}
+
+#ifndef FUZZ_ENGINE
+static uint64_t next_random(uint64_t *state) /* xorshift64* */
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * 2685821657736338717ull;
+}
+
+static void replay(const char *path)
+{
+	uint8_t data[SCRIPT_MAX];
+	int fd = open(path, O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : read(fd, data, sizeof(data));
+
+	CHECK(n >= 0);
+	close(fd);
+	LLVMFuzzerTestOneInput(data, n);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = 1, state, round;
+	unsigned int seconds = 10;
+	uint8_t data[SCRIPT_MAX];
+	time_t end;
+	size_t i, n;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "s:t:")) != -1) {
+		if (opt == 's')
+			seed = strtoull(optarg, NULL, 10);
+		else if (opt == 't')
+			seconds = strtoul(optarg, NULL, 10);
+		else
+			return 2;
+	}
+	LLVMFuzzerInitialize(&argc, &argv);
+	for (; optind < argc; optind++)
+		replay(argv[optind]);
+	end = time(NULL) + seconds;
+	for (round = 0; time(NULL) < end; round++) {
+		state = (seed << 32) + round + 88172645463325252ull;
+		n = next_random(&state) % 600 + 20;
+		for (i = 0; i < n; i++)
+			data[i] = next_random(&state) >> 32;
+		alarm(ROUND_LIMIT); /* SIGALRM ends us: a script made the VMM spin */
+		LLVMFuzzerTestOneInput(data, n);
+	}
+	fprintf(stderr, "%llu scripts, seed %llu\n", (unsigned long long)round,
+		(unsigned long long)seed);
+	return 0;
+}
+#endif
