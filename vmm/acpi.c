@@ -66,16 +66,16 @@ struct __attribute__((packed)) fadt { /* 5.2.9, revision 6 */
 _Static_assert(offsetof(struct fadt, boot_flags) == 109, "FADT layout");
 _Static_assert(sizeof(struct fadt) == 276, "FADT layout");
 
-#define FADT_WBINVD	      (1u << 0)
-#define FADT_SLEEP_BUTTON     (1u << 5) /* none as fixed hardware */
-#define FADT_POWER_BUTTON     (1u << 4) /* a control-method device */
-#define FADT_RESET_SUPPORTED  (1u << 10)
-#define FADT_HEADLESS	      (1u << 12)
-#define FADT_HW_REDUCED	      (1u << 20)
-#define BOOT_NO_VGA	      (1u << 2)
-#define BOOT_NO_MSI	      (1u << 3)
-#define BOOT_NO_ASPM	      (1u << 4)
-#define BOOT_NO_CMOS_RTC      (1u << 5)
+#define FADT_WBINVD	     (1u << 0)
+#define FADT_SLEEP_BUTTON    (1u << 5) /* none as fixed hardware */
+#define FADT_POWER_BUTTON    (1u << 4) /* a control-method device */
+#define FADT_RESET_SUPPORTED (1u << 10)
+#define FADT_HEADLESS	     (1u << 12)
+#define FADT_HW_REDUCED	     (1u << 20)
+#define BOOT_NO_VGA	     (1u << 2)
+#define BOOT_NO_MSI	     (1u << 3)
+#define BOOT_NO_ASPM	     (1u << 4)
+#define BOOT_NO_CMOS_RTC     (1u << 5)
 
 static uint8_t checksum(const void *p, size_t n)
 {

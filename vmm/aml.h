@@ -20,7 +20,7 @@ void aml_byte(struct aml *a, uint8_t b);
 void aml_bytes(struct aml *a, const void *p, size_t n);
 void aml_integer(struct aml *a, uint32_t value);
 void aml_string(struct aml *a, const char *s);
-void aml_name(struct aml *a, const char *seg); /* NameOp and a 4-character NameSeg */
+void aml_name(struct aml *a, const char *seg);	 /* NameOp and a 4-character NameSeg */
 void aml_eisa_id(struct aml *a, const char *id); /* "PNP0501" as a DWord constant */
 
 /*

@@ -40,7 +40,7 @@ void console_set_hooks(struct console *con, const struct console_hooks *hooks);
 void console_destroy(struct console *con);
 
 void console_output(struct console *con, const void *data, size_t len);
-size_t console_pending(const struct console *con);		 /* bytes of input waiting */
+size_t console_pending(const struct console *con);		/* bytes of input waiting */
 size_t console_take(struct console *con, void *to, size_t len); /* moves input; returns bytes */
 
 /* The terminal's size may have changed (SIGWINCH), or is wanted for the first time. */

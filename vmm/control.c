@@ -112,10 +112,12 @@ static bool handle(struct client *c, json_t *request)
 		return reply_error(c, class, "QMP input member 'arguments' must be an object", id);
 	if (!c->ready && strcmp(name, "qmp_capabilities"))
 		return reply_error(c, "CommandNotFound",
-				   "Expecting capabilities negotiation with 'qmp_capabilities'", id);
+				   "Expecting capabilities negotiation with 'qmp_capabilities'",
+				   id);
 	if (c->ready && !strcmp(name, "qmp_capabilities"))
 		return reply_error(c, "CommandNotFound",
-				   "Capabilities negotiation is already complete, command ignored", id);
+				   "Capabilities negotiation is already complete, command ignored",
+				   id);
 	if (!c->ready) {
 		c->ready = true;
 		value = json_object();
@@ -212,9 +214,8 @@ static void on_connect(void *arg, uint32_t events)
 		close(fd);
 		return;
 	}
-	*c = (struct client){.src = {.fd = fd, .fn = on_client, .arg = c},
-			     .control = control,
-			     .used = true};
+	*c = (struct client){
+		.src = {.fd = fd, .fn = on_client, .arg = c}, .control = control, .used = true};
 	if (loop_add(&control->vm->loop, &c->src, EPOLLIN)) {
 		close(fd);
 		c->used = false;

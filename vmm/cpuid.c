@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-#define LEAF_TOPOLOGY	      0xb
-#define LEAF_TOPOLOGY_V2      0x1f
-#define LEAF_KVM	      0x40000000
-#define LEAF_HV_TIMING	      0x40000010
-#define LEAF_AMD_TOPOLOGY     0x8000001e
-#define LEAF_AMD_TOPOLOGY_V2  0x80000026
+#define LEAF_TOPOLOGY	     0xb
+#define LEAF_TOPOLOGY_V2     0x1f
+#define LEAF_KVM	     0x40000000
+#define LEAF_HV_TIMING	     0x40000010
+#define LEAF_AMD_TOPOLOGY    0x8000001e
+#define LEAF_AMD_TOPOLOGY_V2 0x80000026
 
 #define APIC_BUS_KHZ 1000000 /* KVM's local APIC timer counts nanoseconds */
 
@@ -64,8 +64,8 @@ static void edit(struct kvm_cpuid_entry2 *e, const struct cpuid_machine *m, bool
 	switch (e->function) {
 	case 1:
 		e->ebx = (e->ebx & 0xff00) | BITS(m->cpus, 23, 16);
-		e->ecx |= 1u << 31;			     /* under a hypervisor */
-		e->ecx |= 1u << 21;			     /* x2APIC: KVM's always can */
+		e->ecx |= 1u << 31; /* under a hypervisor */
+		e->ecx |= 1u << 21; /* x2APIC: KVM's always can */
 		e->ecx |= m->tsc_deadline ? 1u << 24 : 0;
 		e->edx &= ~(1u << 28);
 		e->edx |= m->cpus > 1 ? 1u << 28 : 0; /* EBX[23:16] is valid */

@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 struct irq {
-	const int *vm_fd; /* the present VM's descriptor; NULL or *vm_fd < 0: goes nowhere (tests) */
+	const int
+		*vm_fd; /* the present VM's descriptor; NULL or *vm_fd < 0: goes nowhere (tests) */
 	uint32_t gsi;
 };
 

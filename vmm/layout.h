@@ -7,28 +7,28 @@
 #define HG_LAYOUT_H
 
 /* Boot structures in conventional memory; free for the guest once it has read them. */
-#define GDT_GPA		   0x500ull
-#define START_INFO_GPA	   0x6000ull  /* PVH hvm_start_info, module list, memory map: one page */
-#define ZERO_PAGE_GPA	   0x7000ull  /* struct boot_params, one page */
-#define PAGE_TABLE_GPA	   0x9000ull  /* PML4, PDPT, one PD: three pages */
-#define CMDLINE_GPA	   0x20000ull /* up to CMDLINE_MAX bytes with the NUL */
-#define CMDLINE_MAX	   0x10000ull
-#define LOW_RAM_END	   0x9fc00ull /* where a PC's EBDA begins; reserved from here to 1 MiB */
-#define ACPI_GPA	   0xe0000ull /* RSDP first: kernels that scan for it find it here too */
-#define ACPI_MAX	   0x20000ull
-#define HIGH_RAM_START	   0x100000ull
+#define GDT_GPA	       0x500ull
+#define START_INFO_GPA 0x6000ull  /* PVH hvm_start_info, module list, memory map: one page */
+#define ZERO_PAGE_GPA  0x7000ull  /* struct boot_params, one page */
+#define PAGE_TABLE_GPA 0x9000ull  /* PML4, PDPT, one PD: three pages */
+#define CMDLINE_GPA    0x20000ull /* up to CMDLINE_MAX bytes with the NUL */
+#define CMDLINE_MAX    0x10000ull
+#define LOW_RAM_END    0x9fc00ull /* where a PC's EBDA begins; reserved from here to 1 MiB */
+#define ACPI_GPA       0xe0000ull /* RSDP first: kernels that scan for it find it here too */
+#define ACPI_MAX       0x20000ull
+#define HIGH_RAM_START 0x100000ull
 
 /* RAM ends at the hole and goes on at 4 GiB. */
-#define HOLE_START	   0xc0000000ull
-#define HOLE_END	   0x100000000ull
+#define HOLE_START 0xc0000000ull
+#define HOLE_END   0x100000000ull
 
 #define VIRTIO_MMIO_BASE   0xd0000000ull
 #define VIRTIO_MMIO_STRIDE 0x1000ull
 #define IOAPIC_GPA	   0xfec00000u
 #define LAPIC_GPA	   0xfee00000u
 /* Two areas that KVM on Intel wants for itself (real-mode TSS, identity map). */
-#define KVM_IDENTITY_GPA   0xfffbc000ull
-#define KVM_TSS_GPA	   0xfffbd000ull
+#define KVM_IDENTITY_GPA 0xfffbc000ull
+#define KVM_TSS_GPA	 0xfffbd000ull
 
 #define SERIAL_PORT	   0x3f8
 #define PVPANIC_PORT	   0x505
@@ -37,13 +37,13 @@
 #define RESET_PORT	   0x602
 #define KEYBOARD_PORT	   0x64
 
-#define RESET_VALUE	   0x01
-#define SLEEP_TYPE_S5	   5
+#define RESET_VALUE   0x01
+#define SLEEP_TYPE_S5 5
 
-#define GSI_SERIAL	   4
-#define GSI_EVENT	   5 /* ACPI generic event device: the power button */
-#define GSI_VIRTIO	   6 /* and up, one a device */
-#define GSI_COUNT	   24 /* pins of KVM's IOAPIC */
-#define MAX_VIRTIO	   (GSI_COUNT - GSI_VIRTIO)
+#define GSI_SERIAL 4
+#define GSI_EVENT  5  /* ACPI generic event device: the power button */
+#define GSI_VIRTIO 6  /* and up, one a device */
+#define GSI_COUNT  24 /* pins of KVM's IOAPIC */
+#define MAX_VIRTIO (GSI_COUNT - GSI_VIRTIO)
 
 #endif

@@ -86,9 +86,8 @@ static int add_ioeventfds(struct vm *vm, struct error *e)
 
 static int load_guest(struct vm *vm, struct error *e)
 {
-	struct acpi_machine acpi = {.cpus = vm->cfg->cpus,
-				    .nvirtio = vm->ndevices,
-				    .serial = vm->have_serial};
+	struct acpi_machine acpi = {
+		.cpus = vm->cfg->cpus, .nvirtio = vm->ndevices, .serial = vm->have_serial};
 
 	if (acpi_build(&vm->mem, &acpi))
 		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");

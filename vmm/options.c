@@ -66,7 +66,8 @@ static const char help_text[] =
 	"  --memory SIZE         guest RAM; suffix K, M or G, bare = MiB (default 512M)\n"
 	"  --disk PATH[,readonly]        raw image; repeat for vdb, vdc...; ',,' is a ',' in PATH\n"
 	"  --net tap=NAME[,bridge=BR][,mac=MAC]  virtio-net on a new tap\n"
-	"  --run-dir DIR         control.sock, console.sock, console.log, vmm.log, exit.json in DIR\n"
+	"  --run-dir DIR         control.sock, console.sock, console.log, vmm.log, exit.json in "
+	"DIR\n"
 	"  --control SOCK        QMP socket\n"
 	"  --console SOCK        console socket (default: this terminal; CTRL+] then x ends it)\n"
 	"  --console-log FILE    copy of the console's output, bounded to 1 MiB\n"
@@ -162,10 +163,11 @@ static int parse_disk(char *text, struct vm_config *cfg, struct error *e)
 	while (text) {
 		part = next_part(&text);
 		if (strcmp(part, "readonly"))
-			return error_set(e, ERROR_USER,
-					 "--disk %s: unknown option '%s' (known: readonly; a ',' in "
-					 "a path is written ',,')",
-					 disk->path, part);
+			return error_set(
+				e, ERROR_USER,
+				"--disk %s: unknown option '%s' (known: readonly; a ',' in "
+				"a path is written ',,')",
+				disk->path, part);
 		disk->read_only = true;
 	}
 	cfg->ndisks++;
@@ -228,11 +230,12 @@ static int parse_net(char *text, struct vm_config *cfg, struct error *e)
 			bad = parse_mac(value, net->mac);
 			have_mac = true;
 		} else {
-			return error_set(e, ERROR_USER, "--net: unknown key '%s' (tap, bridge, mac)",
-					 part);
+			return error_set(e, ERROR_USER,
+					 "--net: unknown key '%s' (tap, bridge, mac)", part);
 		}
 		if (bad)
-			return error_set(e, ERROR_USER, "--net: bad value '%s' for %s", value, part);
+			return error_set(e, ERROR_USER, "--net: bad value '%s' for %s", value,
+					 part);
 	}
 	if (!net->tap[0])
 		return error_set(e, ERROR_USER, "--net: tap=NAME is missing");

@@ -47,8 +47,7 @@ static void keyboard_port(void *opaque, uint64_t offset, bool write, uint8_t *da
 		vm_ask(opaque, REQUEST_RESET);
 }
 
-static void pvpanic_port(void *opaque, uint64_t offset, bool write, uint8_t *data,
-			 unsigned int len)
+static void pvpanic_port(void *opaque, uint64_t offset, bool write, uint8_t *data, unsigned int len)
 {
 	(void)offset;
 	if (!write) {

@@ -53,10 +53,10 @@ static json_t *query_cpus(struct vm *vm, struct control *c, json_t *args, char *
 
 	(void)c, (void)args, (void)text, (void)len;
 	for (i = 0; i < vm->cfg->cpus; i++)
-		json_array_append_new(
-			list, json_pack("{s:i,s:i,s:s,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
-					"thread-id", 0, "qom-path", "", "target", "x86_64", "props",
-					"socket-id", 0, "core-id", i, "thread-id", 0));
+		json_array_append_new(list, json_pack("{s:i,s:i,s:s,s:s,s:{s:i,s:i,s:i}}",
+						      "cpu-index", i, "thread-id", 0, "qom-path",
+						      "", "target", "x86_64", "props", "socket-id",
+						      0, "core-id", i, "thread-id", 0));
 	return list;
 }
 
@@ -73,14 +73,13 @@ static json_t *query_blockstats(struct vm *vm, struct control *c, json_t *args, 
 		s = blk_get_stats(vm->disks[i]);
 		snprintf(name, sizeof(name), "disk%u", i);
 		json_array_append_new(
-			list,
-			json_pack("{s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I}}", "device", name, "stats",
-				  "rd_bytes", (json_int_t)s->rd_bytes, "wr_bytes",
-				  (json_int_t)s->wr_bytes, "rd_operations",
-				  (json_int_t)s->rd_operations, "wr_operations",
-				  (json_int_t)s->wr_operations, "flush_operations",
-				  (json_int_t)s->flush_operations, "failed_operations",
-				  (json_int_t)s->failed_operations));
+			list, json_pack("{s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I}}", "device", name,
+					"stats", "rd_bytes", (json_int_t)s->rd_bytes, "wr_bytes",
+					(json_int_t)s->wr_bytes, "rd_operations",
+					(json_int_t)s->rd_operations, "wr_operations",
+					(json_int_t)s->wr_operations, "flush_operations",
+					(json_int_t)s->flush_operations, "failed_operations",
+					(json_int_t)s->failed_operations));
 	}
 	return list;
 }
@@ -175,10 +174,9 @@ static json_t *list_disks(const struct vm *vm)
 
 	for (i = 0; i < vm->cfg->ndisks; i++) {
 		d = &vm->cfg->disks[i];
-		json_array_append_new(list,
-				      json_pack("{s:s?,s:b,s:I}", "path", d->path, "read-only",
-						d->read_only, "size",
-						(json_int_t)blk_size(vm->disks[i])));
+		json_array_append_new(list, json_pack("{s:s?,s:b,s:I}", "path", d->path,
+						      "read-only", d->read_only, "size",
+						      (json_int_t)blk_size(vm->disks[i])));
 	}
 	return list;
 }

@@ -26,7 +26,7 @@ struct rule {
 	const char *why;
 };
 
-#define ANY -1
+#define ANY		-1
 #define IOCTL(cmd, why) {SYS_ioctl, 1, UINT32_MAX, (uint32_t)(cmd), 0, why}
 #define CALL(name, why) {SYS_##name, ANY, 0, 0, 0, why}
 

@@ -89,7 +89,8 @@ static uint8_t read_register(struct serial8250 *s, unsigned int reg)
 		value = UART_LSR_THRE | UART_LSR_TEMT;
 		return console_pending(s->con) ? value | UART_LSR_DR : value;
 	case UART_MSR:
-		/* In loop-back the outputs appear as inputs: how drivers tell a UART from a hole. */
+		/* In loop-back the outputs appear as inputs: how drivers tell a UART from a hole.
+		 */
 		if (s->mcr & UART_MCR_LOOP)
 			return (s->mcr & 3) << 4 | (s->mcr & 0xc) << 4;
 		return UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS;

@@ -12,16 +12,16 @@
 #include "log.h"
 #include "vm.h"
 
-#define MSR_MISC_ENABLE	   0x1a0
-#define MISC_FAST_STRING   1ull
-#define MSR_MTRR_DEF_TYPE  0x2ff
-#define MTRR_ENABLED_WB	   0x806ull /* enabled, default write-back */
+#define MSR_MISC_ENABLE	  0x1a0
+#define MISC_FAST_STRING  1ull
+#define MSR_MTRR_DEF_TYPE 0x2ff
+#define MTRR_ENABLED_WB	  0x806ull /* enabled, default write-back */
 
-#define CR0_PE 1ull
-#define CR0_ET 0x10ull
-#define CR0_NE 0x20ull
-#define CR0_PG 0x80000000ull
-#define CR4_PAE 0x20ull
+#define CR0_PE	 1ull
+#define CR0_ET	 0x10ull
+#define CR0_NE	 0x20ull
+#define CR0_PG	 0x80000000ull
+#define CR4_PAE	 0x20ull
 #define EFER_LME 0x100ull
 #define EFER_LMA 0x400ull
 
@@ -47,8 +47,8 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 			return kvm_error(e, "KVM_GET_SUPPORTED_CPUID");
 		khz = ioctl(v->fd, KVM_GET_TSC_KHZ);
 		m.tsc_khz = khz > 0 ? khz : 0;
-		m.tsc_deadline = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION,
-				       KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+		m.tsc_deadline =
+			ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 		cpuid_common(&table, &m);
 	}
 	cpuid_for_cpu(&table, v->index);
@@ -105,10 +105,19 @@ void vcpu_close(struct vcpu *v)
 
 static void set_segments(struct kvm_sregs *s, bool long_mode)
 {
-	struct kvm_segment code = {.limit = 0xffffffff, .selector = SEL_CODE, .type = 0xb,
-				   .present = 1, .s = 1, .g = 1};
-	struct kvm_segment data = {.limit = 0xffffffff, .selector = SEL_DATA, .type = 0x3,
-				   .present = 1, .s = 1, .g = 1, .db = 1};
+	struct kvm_segment code = {.limit = 0xffffffff,
+				   .selector = SEL_CODE,
+				   .type = 0xb,
+				   .present = 1,
+				   .s = 1,
+				   .g = 1};
+	struct kvm_segment data = {.limit = 0xffffffff,
+				   .selector = SEL_DATA,
+				   .type = 0x3,
+				   .present = 1,
+				   .s = 1,
+				   .g = 1,
+				   .db = 1};
 
 	code.l = long_mode;
 	code.db = !long_mode;
@@ -173,8 +182,8 @@ static void on_io(struct vcpu *v)
 	uint32_t i;
 
 	for (i = 0; i < run->io.count; i++, data += run->io.size)
-		access_bus(v->vm, &v->vm->ports, run->io.port,
-			   run->io.direction == KVM_EXIT_IO_OUT, data, run->io.size);
+		access_bus(v->vm, &v->vm->ports, run->io.port, run->io.direction == KVM_EXIT_IO_OUT,
+			   data, run->io.size);
 }
 
 /* The VM ends: what happened, and where the guest was. */

@@ -93,7 +93,7 @@ static inline uint32_t used_length(const struct guest_memory *m, unsigned int qu
 	uint16_t *used = memory_at(m, USED_GPA(queue), 4 + 8 * size);
 	uint32_t entry[2];
 
-	memcpy(entry, used + 2 + 4 * ((used[1] - 1) % size), sizeof(entry));
+	memcpy(entry, used + 2 + 4 * ((uint16_t)(used[1] - 1) % size), sizeof(entry));
 	return entry[1];
 }
 

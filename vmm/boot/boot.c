@@ -52,9 +52,10 @@ static int place_initrd(const struct boot_file *f, const struct guest_memory *m,
 	if (l->initrd_max + 1 < top)
 		top = l->initrd_max + 1;
 	if (f->size > top || (gpa = (top - f->size) & ~(PAGE - 1)) < l->kernel_end)
-		return error_set(e, ERROR_USER,
-				 "initrd %s: %llu KiB do not fit into guest RAM; give more --memory",
-				 f->path, (unsigned long long)(f->size >> 10));
+		return error_set(
+			e, ERROR_USER,
+			"initrd %s: %llu KiB do not fit into guest RAM; give more --memory",
+			f->path, (unsigned long long)(f->size >> 10));
 	if (memory_load(m, gpa, f->fd, 0, f->size))
 		return error_set(e, ERROR_USER, "initrd %s: %s", f->path,
 				 errno == ENODATA ? "the file became shorter" : strerror(errno));
@@ -86,14 +87,15 @@ static int load_elf(const struct boot_source *src, const struct guest_memory *m,
 	if (entry->method == BOOT_AUTO)
 		entry->method = info.pvh_entry ? BOOT_PVH : BOOT_LINUX64;
 	if (entry->method == BOOT_PVH && !info.pvh_entry)
-		return error_set(e, ERROR_USER, "%s: no PVH note in it (CONFIG_PVH); use --boot auto",
+		return error_set(e, ERROR_USER,
+				 "%s: no PVH note in it (CONFIG_PVH); use --boot auto",
 				 src->kernel.path);
 	entry->rip = entry->method == BOOT_PVH ? info.pvh_entry : info.entry;
 	return 0;
 }
 
-int boot_load(const struct boot_source *src, const struct guest_memory *m,
-	      struct boot_entry *entry, struct error *e)
+int boot_load(const struct boot_source *src, const struct guest_memory *m, struct boot_entry *entry,
+	      struct error *e)
 {
 	struct boot_layout l = {.initrd_max = HOLE_START - 1, .cmdline_max = LINUX_CMDLINE_MAX};
 	struct boot_params bp = {0};

@@ -41,18 +41,18 @@ struct boot_entry {
 
 /* Between the loaders of boot/. */
 struct boot_layout {
-	uint64_t kernel_end;	    /* GPA behind everything the kernel needs for itself */
+	uint64_t kernel_end;		 /* GPA behind everything the kernel needs for itself */
 	uint64_t initrd_gpa, initrd_len; /* len 0: none */
-	uint64_t initrd_max;	    /* last GPA allowed for a byte of the initrd */
-	uint64_t cmdline_max;	    /* bytes without the NUL */
+	uint64_t initrd_max;		 /* last GPA allowed for a byte of the initrd */
+	uint64_t cmdline_max;		 /* bytes without the NUL */
 };
 
 /* Opens path for reading; *f keeps path.  `what` names it in messages. */
 int boot_open(struct boot_file *f, const char *path, const char *what, struct error *e);
 
 /* Does it all.  m is zeroed RAM with the ACPI tables in place. */
-int boot_load(const struct boot_source *src, const struct guest_memory *m,
-	      struct boot_entry *entry, struct error *e);
+int boot_load(const struct boot_source *src, const struct guest_memory *m, struct boot_entry *entry,
+	      struct error *e);
 
 /* boot/elf.c: loads the segments. pvh_entry is 0 when there is no such note. */
 struct elf_info {

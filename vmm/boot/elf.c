@@ -9,8 +9,8 @@
 #include "boot/boot.h"
 #include "layout.h"
 
-#define MAX_SEGMENTS	      64
-#define MAX_NOTES	      65536u /* bytes of one PT_NOTE segment that are looked at */
+#define MAX_SEGMENTS		 64
+#define MAX_NOTES		 65536u /* bytes of one PT_NOTE segment that are looked at */
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
 
 static int bad(const struct boot_file *f, struct error *e, const char *what)
@@ -56,9 +56,10 @@ static int load_segment(const struct boot_file *f, const struct guest_memory *m,
 	if (p->p_paddr < HIGH_RAM_START || __builtin_add_overflow(p->p_paddr, p->p_memsz, &end))
 		return bad(f, e, "a segment's load address is below 1 MiB or wraps around");
 	if (!memory_at(m, p->p_paddr, p->p_memsz))
-		return error_set(e, ERROR_USER,
-				 "%s: a segment ends at %llu MiB, past guest RAM; give more --memory",
-				 f->path, (unsigned long long)(end >> 20));
+		return error_set(
+			e, ERROR_USER,
+			"%s: a segment ends at %llu MiB, past guest RAM; give more --memory",
+			f->path, (unsigned long long)(end >> 20));
 	if (p->p_filesz && memory_load(m, p->p_paddr, f->fd, p->p_offset, p->p_filesz))
 		return error_set(e, ERROR_USER, "%s: %s", f->path, strerror(errno));
 	if (end <= HOLE_START && end > l->kernel_end)
@@ -142,8 +143,7 @@ int elf_load(const struct boot_file *f, const struct guest_memory *m, struct elf
 	if (!loaded)
 		return bad(f, e, "the ELF file has nothing to load");
 	info->entry = entry_gpa(&h, ph);
-	if (!memory_at(m, info->entry, 1) ||
-	    (info->pvh_entry && !memory_at(m, info->pvh_entry, 1)))
+	if (!memory_at(m, info->entry, 1) || (info->pvh_entry && !memory_at(m, info->pvh_entry, 1)))
 		return bad(f, e, "the entry point is not in guest RAM");
 	return 0;
 }

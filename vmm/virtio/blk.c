@@ -176,7 +176,8 @@ static void push_and_reap(struct blk *b, bool wait)
 		return;
 	do {
 		if (b->queued) {
-			n = wait ? io_uring_submit_and_wait(&b->ring, 1) : io_uring_submit(&b->ring);
+			n = wait ? io_uring_submit_and_wait(&b->ring, 1)
+				 : io_uring_submit(&b->ring);
 			if (n > 0) {
 				b->queued -= n;
 				b->in_flight += n;
@@ -371,7 +372,8 @@ static int open_image(struct blk *b, const struct disk_config *cfg, struct error
 	if (end == 0)
 		return error_set(e, ERROR_USER, "%s: the image is empty (zero length)", cfg->path);
 	if (end < (off_t)SECTOR)
-		return error_set(e, ERROR_USER, "%s: the image is smaller than a sector", cfg->path);
+		return error_set(e, ERROR_USER, "%s: the image is smaller than a sector",
+				 cfg->path);
 	b->size = end & ~(uint64_t)(SECTOR - 1);
 	return lock_image(b, cfg->path, e);
 }

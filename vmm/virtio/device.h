@@ -33,7 +33,8 @@ struct virtio_ops {
 	bool notify_inline;
 	void (*activate)(struct virtio_dev *dev); /* DRIVER_OK was set; may be NULL */
 	void (*notify)(struct virtio_dev *dev, unsigned int queue);
-	void (*reset)(struct virtio_dev *dev); /* guest RAM is not touched after this; may be NULL */
+	void (*reset)(
+		struct virtio_dev *dev); /* guest RAM is not touched after this; may be NULL */
 	void (*destroy)(struct virtio_dev *dev);
 };
 

@@ -10,8 +10,8 @@
 #include "log.h"
 #include "virtio/device.h"
 
-#define VENDOR		 0x4e475948 /* "HYGN" */
-#define CONFIG_OFFSET	 VIRTIO_MMIO_CONFIG
+#define VENDOR	      0x4e475948 /* "HYGN" */
+#define CONFIG_OFFSET VIRTIO_MMIO_CONFIG
 #define COMMON_FEATURES                                                                            \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |                            \
 	 1ull << VIRTIO_RING_F_INDIRECT_DESC)
@@ -216,8 +216,7 @@ static void write_status(struct virtio_dev *dev, uint32_t value)
 	value = (value & 0xff & ~VIRTIO_CONFIG_S_NEEDS_RESET) | before;
 	if ((value & ~before) & VIRTIO_CONFIG_S_FEATURES_OK) {
 		/* 2.2.2: a set we cannot work with is refused by leaving FEATURES_OK clear. */
-		if ((dev->driver_features & ~dev->features) ||
-		    !virtio_has(dev, VIRTIO_F_VERSION_1))
+		if ((dev->driver_features & ~dev->features) || !virtio_has(dev, VIRTIO_F_VERSION_1))
 			value &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	}
 	if (!(value & VIRTIO_CONFIG_S_FEATURES_OK))

@@ -72,8 +72,8 @@ static bool receive_one(struct net *n, struct vq *q, struct vq_chain *c)
 		vq_unpop(q);
 		return false;
 	}
-	iov_write(c->iov + c->nread, c->nwrite,
-		  offsetof(struct virtio_net_hdr_v1, num_buffers), &one_buffer, sizeof(one_buffer));
+	iov_write(c->iov + c->nread, c->nwrite, offsetof(struct virtio_net_hdr_v1, num_buffers),
+		  &one_buffer, sizeof(one_buffer));
 	n->stats.rx_packets++;
 	n->stats.rx_bytes += got - HEADER_SIZE;
 	vq_push(q, c->head, got);
@@ -89,7 +89,8 @@ static void receive(struct net *n)
 
 	for (round = 0; round < q->size; round++) {
 		r = vq_pop(q, c);
-		/* No buffers: stop listening until the guest brings some, or the loop would spin. */
+		/* No buffers: stop listening until the guest brings some, or the loop would spin.
+		 */
 		if (r == 0 && !vq_arm(q)) {
 			watch(n, false);
 			break;

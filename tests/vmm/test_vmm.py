@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VMM without KVM: unit tests and fuzzer in C under sanitizers, and the command line.
+
+What needs a working KVM is in tests/e2e, inside a nested host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+VMM = Path(__file__).resolve().parents[2] / "vmm"
+SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
+FUZZ_SECONDS = int(os.environ.get("HYPERGEN_FUZZ_SECONDS", "10"))
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("make") or not shutil.which(os.environ.get("CC", "cc")),
+    reason="needs make and a C compiler",
+)
+
+
+def build(out: Path, *targets: str) -> None:
+    done = subprocess.run(
+        ["make", "-j2", "-C", str(VMM), f"O={out}", *targets],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300 * SCALE,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vmm-build")
+    build(folder, "all", "asan", "units", "fuzz")
+    return folder
+
+
+@pytest.fixture()
+def short_tmp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's name (108 bytes)."""
+    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run_vmm(binary: Path, *args: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(binary), *args],
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout * SCALE,
+    )
+
+
+# --- C units ---
+
+
+def unit_names(program: str) -> list[str]:
+    """Read from the source, so that collection does not have to compile anything."""
+    source = (Path(__file__).parent / f"{program.replace('-', '_')}.c").read_text()
+    return [line.split("(")[1].split(")")[0] for line in source.splitlines() if "\tTEST(" in line]
+
+
+UNITS = [(p, n) for p in ("units-devices", "units-machine") for n in unit_names(p)]
+
+
+@pytest.mark.parametrize(("program", "name"), UNITS, ids=[n for _, n in UNITS])
+def test_unit(out: Path, program: str, name: str) -> None:
+    done = subprocess.run(
+        [str(out / program), name], check=False, capture_output=True, text=True, timeout=60 * SCALE
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_unit_is_listed(out: Path) -> None:
+    for program in ("units-devices", "units-machine"):
+        listed = subprocess.check_output([str(out / program), "-l"], text=True).split()
+        assert listed == unit_names(program)
+
+
+def test_fuzzed_devices_hold(out: Path) -> None:
+    """The same scripts for the same seed; HYPERGEN_FUZZ_SECONDS makes it longer."""
+    seed = os.environ.get("HYPERGEN_FUZZ_SEED", "1")
+    done = subprocess.run(
+        [str(out / "fuzz-devices"), "-s", seed, "-t", str(FUZZ_SECONDS)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=(FUZZ_SECONDS + 120) * SCALE,
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert int(done.stderr.split()[0]) > 100, "the fuzzer ran hardly anything"
+
+
+# --- command line ---
+
+GOOD = ("--kernel", "KERNEL")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "--kernel FILE is missing"),
+        (("--kernel",), "--kernel needs a value"),
+        (("--kernel", "/nowhere/vmlinux"), "No such file"),
+        (("--kernel", "/"), "not a regular file"),
+        ((*GOOD, "--cpus", "0"), "from 1 to 16"),
+        ((*GOOD, "--cpus", "17"), "from 1 to 16"),
+        ((*GOOD, "--cpus", "two"), "from 1 to 16"),
+        ((*GOOD, "--memory", "1"), "out of range"),
+        ((*GOOD, "--memory", "-1"), "give a size"),
+        ((*GOOD, "--memory", "99999999999999999999"), "give a size"),
+        ((*GOOD, "--memory", "512Q"), "give a size"),
+        ((*GOOD, "--disk", ""), "path is empty"),
+        ((*GOOD, "--disk", "a,b"), "unknown option 'b'"),
+        ((*GOOD, *("--disk", "d") * 13), "at most 12"),
+        ((*GOOD, "--net", "bridge=br0"), "tap=NAME is missing"),
+        ((*GOOD, "--net", "tap=a-name-that-is-too-long"), "bad value"),
+        ((*GOOD, "--net", "tap=t,mac=01:00:00:00:00:00"), "bad value"),
+        ((*GOOD, "--net", "tap=t,speed=9"), "unknown key"),
+        ((*GOOD, "--run-dir", "/nowhere"), "No such file"),
+        ((*GOOD, "--daemonize"), "--daemonize needs"),
+        ((*GOOD, "--boot", "bios"), "auto, pvh or linux64"),
+        ((*GOOD, "--frobnicate"), "unknown option"),
+        ((*GOOD, "stray"), "unexpected argument"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(
+    out: Path, tmp_path: Path, args: tuple[str, ...], says: str
+) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(b"\0" * 4096)
+    done = run_vmm(out / "hg-vmm.asan", *(str(kernel) if a == "KERNEL" else a for a in args))
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("hg-vmm: ") and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_version_and_help(out: Path) -> None:
+    assert run_vmm(out / "hg-vmm", "--version").stdout.startswith("hg-vmm ")
+    usage = run_vmm(out / "hg-vmm", "--help")
+    assert usage.returncode == 0 and "--daemonize" in usage.stdout
+
+
+def elf_with_one_segment() -> bytes:
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\x02\x01\x01", 2, 62, 1, 0x1000000, 64, 0, 0, 64, 56, 1, 0, 0, 0,
+    )  # fmt: skip
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 120, 0x1000000, 0x1000000, 16, 16, 4096)
+    return header + segment + b"\xf4" * 16
+
+
+def test_a_disk_that_cannot_be_used_is_said(out: Path, tmp_path: Path) -> None:
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(elf_with_one_segment())
+    empty = tmp_path / "empty.img"
+    empty.touch()
+    cases = [(empty, "zero length"), (tmp_path, "Is a directory"), (tmp_path / "no", "No such")]
+    for disk, says in cases:
+        done = run_vmm(out / "hg-vmm", "--kernel", str(kernel), "--disk", str(disk))
+        assert done.returncode == 2
+        assert says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_two_disks_of_one_image_are_refused(out: Path, tmp_path: Path) -> None:
+    kernel, image = tmp_path / "vmlinux", tmp_path / "a, b.img"
+    kernel.write_bytes(elf_with_one_segment())
+    image.write_bytes(b"\0" * 4096)
+    disk = str(image).replace(",", ",,")
+    done = run_vmm(out / "hg-vmm", "--kernel", str(kernel), "--disk", disk, "--disk", disk)
+    assert done.returncode == 2
+    assert f"{image}: in use by another VM" in done.stderr
+
+
+def test_a_failed_daemon_start_is_reported_by_the_parent(out: Path, short_tmp: Path) -> None:
+    image = short_tmp / "empty.img"
+    image.touch()
+    kernel = short_tmp / "vmlinux"
+    kernel.write_bytes(elf_with_one_segment())
+    done = run_vmm(
+        out / "hg-vmm",
+        *("--kernel", str(kernel), "--disk", str(image)),
+        *("--run-dir", str(short_tmp), "--daemonize"),
+    )
+    assert done.returncode == 2
+    assert "zero length" in done.stderr and done.stderr.count("\n") == 1
+    assert not (short_tmp / "exit.json").exists()
+
+
+def test_a_live_console_socket_is_not_taken_over(out: Path, short_tmp: Path) -> None:
+    kernel = short_tmp / "vmlinux"
+    kernel.write_bytes(elf_with_one_segment())
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(short_tmp / "console.sock"))
+        other.listen()
+        done = run_vmm(out / "hg-vmm", "--kernel", str(kernel), "--run-dir", str(short_tmp))
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+
+
+def test_the_sandbox_table_gives_each_row_a_reason() -> None:
+    text = (VMM / "sandbox.c").read_text()
+    table = text.split("static const struct rule rules[] = {")[1].split("\n};")[0]
+    rows = [r for r in table.splitlines() if r.strip().startswith(("CALL", "IOCTL", "{"))]
+    assert len(rows) > 40
+    for row in rows:
+        assert row.count('"') == 2 and len(row.split('"')[1]) > 3, row
+    assert json.dumps(rows).count("execve") == 0
+
+
+def test_sources_are_formatted(out: Path) -> None:
+    beside = Path(sys.executable).parent / "clang-format"
+    formatter = str(beside) if beside.exists() else shutil.which("clang-format")
+    if not formatter:
+        pytest.skip("needs clang-format")
+    done = subprocess.run(
+        ["make", "-C", str(VMM), f"O={out}", f"CLANG_FORMAT={formatter}", "format-check"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
