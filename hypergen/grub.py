@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,12 @@ def _entry(
         append=append,
     )
     image = grubinstall.Installation(boot.absolute()).image
-    return grubhost.entry_for(image, arguments, title=title)
+    entry = grubhost.entry_for(image, arguments, title=title)
+    if not entry.fs_uuid:
+        progress.warn(f"{boot}: its file system has no UUID; GRUB looks where its menu came from")
+    if re.match(r"/dev/(sd|vd|hd|nvme|xvd|mmcblk)", found):
+        progress.warn(f"root={found} depends on the order of disks; --root takes LABEL= and UUID=")
+    return entry
 
 
 @click.group("grub")

@@ -165,7 +165,7 @@ class Machine:
         device = {"virtio": "virtio-blk-pci", "ahci": "ide-hd"}[self.bus]
         return (
             *("-drive", drive + (",snapshot=on" if self.snapshot else "")),
-            *("-device", f"{device},drive=disk0,bootindex=0"),
+            *("-device", f"{device},drive=disk0,bootindex=1"),
         )
 
     def _faces(self) -> Sequence[str]:
@@ -234,9 +234,9 @@ HINTS = {
         f"{SEND_KEY}; CTRL+ALT+1 goes back.",
     ),
     "curses": (
-        "Press ESC and then F3 within a second: QEMU makes ALT+F3 of it, the hyper-gen shell.",
-        f"Or: ESC 2 shows QEMU's monitor; {SEND_KEY}; ESC 1 goes back. "
-        "There, `quit` ends the machine.",
+        "ALT+F3 gives the hyper-gen shell, where the terminal sends it as ESC and F3. Most do not:",
+        f"ALT+2 shows QEMU's monitor; {SEND_KEY}; ALT+1 goes back. "
+        "In the monitor `quit` ends the machine.",
     ),
     "serial": (
         "The hyper-gen shell comes up on this terminal; ALT+F3 is not needed.",
@@ -286,7 +286,10 @@ def run(cfg: BuildConfig, disk: Path | None = None) -> int:
     progress.note("In the menu choose hyper-gen with ENTER.")
     for line in HINTS[cfg.display]:
         progress.note(line)
-    return programs.interactive(argv)
+    if cfg.display == "curses":
+        input("Press ENTER to start it (the screen is QEMU's from then on). ")
+    # QEMU draws the menu's lines only where the locale says that the terminal knows them.
+    return programs.interactive(argv, env={"LC_ALL": "C.UTF-8"})
 
 
 def argv_accel(argv: Sequence[str]) -> str:

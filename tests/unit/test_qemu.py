@@ -174,11 +174,12 @@ def test_every_display_says_how_to_reach_the_shell(
     started: list[list[str]] = []
     monkeypatch.setattr(qemu, "_check_display", lambda cfg: None)
 
-    def interactive(argv: list[str]) -> int:
+    def interactive(argv: list[str], env: dict[str, str]) -> int:
         started.append(argv)
         return 7
 
     monkeypatch.setattr("hypergen.run.interactive", interactive)
+    monkeypatch.setattr("builtins.input", lambda prompt: "")
     assert qemu.run(cfg) == 7
     said = capsys.readouterr().err
     assert "hyper-gen" in said
