@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -122,11 +121,20 @@ def _esp(path: Path, label: str, loader: Path) -> None:
     )
 
 
-def _place(source: Path, target: Path) -> None:
-    """Put a file in the tree of the root file system: a hard link where it can be one."""
+def _place(source: Path, target: Path, linked: set[tuple[int, int]]) -> None:
+    """Put a file in the tree of the root file system.
+
+    A hard link saves the copy; but two names of one file would be one file on the disk too, which
+    two VMs could not write to, so `linked` remembers what has a name there already.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    source = source.resolve()
+    identity = (source.stat().st_dev, source.stat().st_ino)
     try:
-        os.link(source.resolve(), target)
+        if identity in linked:
+            raise FileExistsError
+        target.hardlink_to(source)
+        linked.add(identity)
     except OSError:
         run.capture(["cp", "--sparse=always", "--reflink=auto", "--", source, target])
 
@@ -211,7 +219,8 @@ def make(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".disk-") as folder:
         scratch = Path(folder)
         tree = scratch / "root"
-        _place(bzimage, tree / BZIMAGE[1:])
+        linked: set[tuple[int, int]] = set()
+        _place(bzimage, tree / BZIMAGE[1:], linked)
         cfg_file = tree / GRUB_CFG[1:]
         cfg_file.parent.mkdir(parents=True)
         cfg_file.write_text(text)
@@ -219,7 +228,7 @@ def make(
             (tree / where[1:]).mkdir(parents=True)
             for name, source in group.items():
                 _check_name(name)
-                _place(source, tree / where[1:] / name)
+                _place(source, tree / where[1:] / name, linked)
         try:
             with temporary.open("wb") as stream:
                 stream.truncate(ROOT_START + root_size + TAIL)

@@ -53,14 +53,14 @@ FILES: dict[str, tuple[int, str]] = {
         "ip link set lo up\n"
         "if [ -e /sys/class/net/eth0 ]; then\n"
         "\tip link set eth0 up\n"
-        "\tudhcpc -b -S -i eth0 -s /etc/udhcpc.script >/dev/null 2>&1 &\n"
+        "\tudhcpc -b -S -i eth0 >/dev/null 2>&1 &\n"
         "fi\n"
         "# The host's orderly stop arrives as a press of the power button.\n"
         "[ -e /dev/input/event0 ] && acpid -l /dev/null\n"
         "exit 0\n",
     ),
     "etc/acpi/PWRF/00000080": (0o755, "#!/bin/sh\nexec /sbin/poweroff\n"),
-    "etc/udhcpc.script": (
+    "etc/udhcpc/default.script": (
         0o755,
         "#!/bin/sh\n"
         'case "$1" in\n'

@@ -138,7 +138,7 @@ class Machine:
             *self._cpu(),
             *self._firmware(),
             *self._disk(),
-            *(("-nic", "user,model=virtio-net-pci") if self.network else ("-nic", "none")),
+            *(("-nic", "user,model=virtio-net-pci") if self.network else ()),
             *("-device", "virtio-rng-pci"),
             *self._faces(),
             *self.extra,

@@ -124,6 +124,18 @@ def test_image_is_sparse(made: Path) -> None:
     assert stat.st_blocks * 512 < 24 * MIB
 
 
+def test_one_source_under_two_names_becomes_two_files(tmp_path: Path) -> None:
+    file = image_of(tmp_path / "f", 4096)
+    image = disk.make(tmp_path / "d.img", bzimage=file, images={"a": file, "b": file})
+    numbers = set()
+    for name in ("a", "b"):
+        at = f"{image}?offset={disk.ROOT_START}"
+        stat = run.capture(["debugfs", "-R", f"stat {disk.IMAGES}/{name}", at])
+        assert "Links: 1" in stat
+        numbers.add(stat.split()[1])
+    assert len(numbers) == 2
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         disk.make(tmp_path / "d.img", bzimage=tmp_path / "none")
