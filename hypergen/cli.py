@@ -232,9 +232,10 @@ def kernel_verb(cfg: BuildConfig, kind: str) -> None:
 
     Example: hypergen kernel guest
     """
-    from hypergen import kernel
+    from hypergen import kernel, report
 
     built = kernel.build_guest(cfg) if kind == "guest" else kernel.build_host(cfg)
+    report.record(cfg, f"{kind}_kernel", built.facts)
     click.echo(f"{built.release} {built.bzimage}")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import click
 import pytest
 
 from hypergen import cli, doctor, kernel
+from hypergen.config import TOP
 from hypergen.errors import BuildError, UserError
 from tests.unit import fakes
 
@@ -24,6 +26,8 @@ done
 for word; do
     case $word in
     tinyconfig) echo CONFIG_BASE=y > "$KCONFIG_CONFIG" ;;
+    menuconfig) echo CONFIG_DREAMT_UP=y >> "$KCONFIG_CONFIG" ;;
+    savedefconfig) cp "$KCONFIG_CONFIG" defconfig ;;
     olddefconfig)
         [ -z "$FAKE_DROP" ] || sed -i "/$FAKE_DROP/d" "$KCONFIG_CONFIG" ;;
     bzImage)
@@ -52,6 +56,8 @@ class Tool:
         (self.source / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 3\n")
         self.empty = tmp_path / "empty"
         self.empty.mkdir()
+        self.fragments = tmp_path / "kernel-config"
+        shutil.copytree(TOP / "kernel-config", self.fragments)
         self.environment = fakes.hypergen_environment(tmp_path, self.bin)
         self.environment["KERNEL_SRC"] = str(self.source)
         self.out = tmp_path / "out"
@@ -60,8 +66,9 @@ class Tool:
     def argv(self, *words: str) -> list[str]:
         # The project's own patches do not belong on this tree.
         start = (
-            "import pathlib, sys; from hypergen import cli, tree; "
-            f"tree.PATCHES = pathlib.Path({str(self.empty)!r}); cli.main(sys.argv[1:])"
+            "import pathlib, sys; from hypergen import cli, kernel, tree; "
+            f"tree.PATCHES = pathlib.Path({str(self.empty)!r}); "
+            f"kernel.FRAGMENTS = pathlib.Path({str(self.fragments)!r}); cli.main(sys.argv[1:])"
         )
         return [fakes.PYTHON, "-c", start, *words]
 
@@ -165,6 +172,31 @@ def test_a_stale_half_unpacked_tree_is_thrown_away(tool: Tool, tmp_path: Path) -
     assert tool.run("kernel", "guest").returncode == 0
     assert not half.exists()
     assert not (tmp_path / "cache/work/linux-local/junk").exists()
+
+
+def test_menuconfig_changes_nothing_until_it_is_saved_as_a_fragment(tool: Tool) -> None:
+    fragment = tool.fragments / "guest/99-local.config"
+    nothing = tool.run("savedefconfig", "guest")
+    assert "nothing to save" in nothing.stdout and not fragment.exists()
+
+    menu = tool.run("menuconfig", "guest")
+    assert menu.returncode == 0, menu.stderr
+    assert "1 symbols differ" in menu.stderr and not fragment.exists()
+
+    saved = tool.run("savedefconfig", "guest")
+    assert str(fragment) in saved.stdout and "CONFIG_DREAMT_UP" in saved.stdout
+    assert "CONFIG_DREAMT_UP=y" in fragment.read_text().splitlines()
+
+    assert tool.run("kernel", "guest").returncode == 0
+    config = next(tool.cwd.glob("cache/work/linux-*/build-guest/.config")).read_text()
+    assert "CONFIG_DREAMT_UP=y" in config
+
+
+def test_the_manifest_says_what_a_kernel_was_made_of(tool: Tool) -> None:
+    tool.run("kernel", "guest")
+    facts = json.loads((tool.out / "manifest.json").read_text())["guest_kernel"]
+    assert facts["release"] == "6.12.3-test" and facts["source"]["kind"] == "local"
+    assert len(facts["source"]["sha256"]) == 64 and facts["config"]["y"] > 20
 
 
 @pytest.mark.parametrize(
