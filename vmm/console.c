@@ -185,6 +185,8 @@ static void on_timer(void *arg, uint32_t events)
 		return;
 	con->timer_armed = false;
 	flush(con);
+	if (con->hooks.flushed)
+		con->hooks.flushed(con->hooks.arg);
 }
 
 void console_output(struct console *con, const void *data, size_t len)
@@ -205,7 +207,7 @@ void console_output(struct console *con, const void *data, size_t len)
 		if (con->end - con->log_pos >= CONSOLE_BACKLOG / 2)
 			flush(con);
 	}
-	if (!con->timer_armed && con->log_pos < con->end)
+	if (!con->timer_armed)
 		con->timer_armed = timerfd_settime(con->timer.fd, 0, &soon, NULL) == 0;
 }
 

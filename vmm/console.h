@@ -28,6 +28,7 @@ struct console_hooks {
 	void (*input)(void *arg); /* console_pending() has become true */
 	void (*quit)(void *arg);  /* CTRL+] x was typed at the terminal */
 	void (*size)(void *arg, uint16_t cols, uint16_t rows);
+	void (*flushed)(void *arg); /* the output collected so far was written out */
 	void *arg;
 };
 

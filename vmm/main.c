@@ -103,6 +103,7 @@ int main(int argc, char **argv)
 	struct error e;
 	int ready_fd = -1;
 
+	close_range(3, ~0u, 0); /* whatever the caller forgot is no business of a VM */
 	switch (options_parse(argc, argv, &cfg, &e)) {
 	case OPTIONS_EXIT:
 		return 0;

@@ -26,7 +26,7 @@ enum {
 	OPT_NO_SANDBOX,
 	OPT_BOOT,
 	OPT_SERIAL,
-	OPT_HUGEPAGES,
+	OPT_NO_HUGEPAGES,
 	OPT_VERSION,
 	OPT_HELP,
 };
@@ -49,7 +49,7 @@ static const struct option long_options[] = {
 	{"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
 	{"boot", required_argument, NULL, OPT_BOOT},
 	{"serial", no_argument, NULL, OPT_SERIAL},
-	{"hugepages", no_argument, NULL, OPT_HUGEPAGES},
+	{"no-hugepages", no_argument, NULL, OPT_NO_HUGEPAGES},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
@@ -76,7 +76,9 @@ static const char help_text[] =
 	"  --name TEXT           shown by query-name\n"
 	"  --boot auto|pvh|linux64       how to enter the kernel (default auto)\n"
 	"  --serial              an 8250 at 0x3f8 even when the command line names none\n"
-	"  --hugepages           ask for transparent huge pages behind guest RAM\n"
+	"  --no-hugepages        no transparent huge pages behind guest RAM: a slower start and "
+	"guest,\n"
+	"                        but a few MiB less of the host's RAM\n"
 	"  --no-sandbox          no seccomp filter (for debugging)\n"
 	"  --version, --help\n"
 	"\n"
@@ -307,8 +309,8 @@ static int parse_one(int opt, struct vm_config *cfg, struct error *e)
 	case OPT_SERIAL:
 		cfg->serial = true;
 		return 0;
-	case OPT_HUGEPAGES:
-		cfg->hugepages = true;
+	case OPT_NO_HUGEPAGES:
+		cfg->hugepages = false;
 		return 0;
 	}
 	return error_set(e, ERROR_USER, "option not handled");
@@ -355,8 +357,12 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 {
 	int opt;
 
-	*cfg = (struct vm_config){
-		.cmdline = "", .name = "", .cpus = 1, .memory = DEFAULT_BYTES, .sandbox = true};
+	*cfg = (struct vm_config){.cmdline = "",
+				  .name = "",
+				  .cpus = 1,
+				  .memory = DEFAULT_BYTES,
+				  .sandbox = true,
+				  .hugepages = true};
 	optind = 0; /* glibc: start over, for callers that parse more than once */
 	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
 		if (opt == OPT_HELP) {

@@ -53,7 +53,7 @@ struct vm_config {
 	bool daemonize;
 	bool sandbox;
 	bool serial;	/* an 8250 at 0x3f8, though the command line does not name one */
-	bool hugepages; /* ask for transparent huge pages behind guest RAM */
+	bool hugepages; /* ask for transparent huge pages behind guest RAM (the default) */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_ERROR };

@@ -88,6 +88,13 @@ static void on_console_size(void *arg, uint16_t cols, uint16_t rows)
 	virtio_console_resize(vm->vcon, cols, rows);
 }
 
+static void on_console_flushed(void *arg)
+{
+	struct vm *vm = arg;
+
+	virtio_console_flushed(vm->vcon);
+}
+
 static int add_device(struct vm *vm, struct virtio_dev *dev)
 {
 	unsigned int i = vm->ndevices;
@@ -125,6 +132,7 @@ int platform_create(struct vm *vm, struct error *e)
 	const struct console_hooks hooks = {.input = on_console_input,
 					    .quit = on_console_quit,
 					    .size = on_console_size,
+					    .flushed = on_console_flushed,
 					    .arg = vm};
 
 	if (add_devices(vm, e))

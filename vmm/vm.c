@@ -216,6 +216,10 @@ static int watch_signals(struct vm *vm, struct error *e)
 
 	sigaction(VCPU_SIGNAL, &kick, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* A caller's mask must not keep vCPUs from being stopped. */
+	sigemptyset(&set);
+	sigaddset(&set, VCPU_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

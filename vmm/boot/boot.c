@@ -117,5 +117,9 @@ int boot_load(const struct boot_source *src, const struct guest_memory *m, struc
 		return -1;
 	if (entry->method == BOOT_PVH)
 		return pvh_setup(m, &l, e);
+	/* linux64.c maps no more than this; such a kernel could not even fetch its first byte. */
+	if (entry->rip >= LINUX64_MAPPED)
+		return error_set(e, ERROR_USER, "%s: its 64-bit entry is above 1 GiB",
+				 src->kernel.path);
 	return linux64_setup(m, &bp, &l, strlen(src->cmdline), e);
 }

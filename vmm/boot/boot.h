@@ -67,6 +67,7 @@ struct boot_params;
 int bzimage_load(const struct boot_file *f, const struct guest_memory *m, struct boot_params *bp,
 		 uint64_t *entry, struct boot_layout *l, struct error *e);
 
+#define LINUX64_MAPPED (1ull << 30) /* bytes from 0 up that are identity-mapped at entry */
 /* boot/linux64.c: completes and writes the zero page, GDT and page tables. */
 int linux64_setup(const struct guest_memory *m, struct boot_params *bp, const struct boot_layout *l,
 		  uint64_t cmdline_len, struct error *e);

@@ -25,6 +25,7 @@ static void transmit(struct vcon *v)
 	struct vq_chain *c = &v->chain;
 	unsigned int i, round;
 	size_t n, room;
+	bool pushed = false;
 	int r = 0;
 
 	for (round = 0; round < q->size && (r = vq_pop(q, c)) > 0; round++) {
@@ -33,8 +34,15 @@ static void transmit(struct vcon *v)
 			console_output(v->con, c->iov[i].iov_base, n);
 		}
 		vq_push(q, c->head, 0);
+		pushed |= room < MAX_WRITE;
 	}
-	virtio_finish(&v->dev, q, r);
+	/*
+	 * Linux sends hvc0's output 16 bytes at a time and spins for each; an interrupt for
+	 * each would only cost it three more exits.  They come together, with the flush that
+	 * console_output() has armed.
+	 */
+	if (r < 0 || !pushed || vq_arm(q))
+		virtio_finish(&v->dev, q, r);
 }
 
 static void receive(struct vcon *v)
@@ -78,6 +86,12 @@ void virtio_console_input(struct virtio_dev *dev)
 {
 	if (virtio_is_running(dev))
 		receive((struct vcon *)dev);
+}
+
+void virtio_console_flushed(struct virtio_dev *dev)
+{
+	if (virtio_is_running(dev))
+		virtio_signal(dev, &dev->queues[TX]);
 }
 
 void virtio_console_resize(struct virtio_dev *dev, uint16_t cols, uint16_t rows)

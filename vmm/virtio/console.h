@@ -15,6 +15,9 @@ struct virtio_dev *virtio_console_create(const struct guest_memory *mem, struct 
 /* Input from the console's writer has arrived (console_pending()): move what fits. */
 void virtio_console_input(struct virtio_dev *dev);
 
+/* The output has been written out: interrupt for the buffers that were taken meanwhile. */
+void virtio_console_flushed(struct virtio_dev *dev);
+
 /* Tells the guest the terminal's size. */
 void virtio_console_resize(struct virtio_dev *dev, uint16_t cols, uint16_t rows);
 
