@@ -191,7 +191,7 @@ def _bootstrap(cfg: BuildConfig, tarball: Path) -> None:
         run.run(
             argv,
             log=cfg.logs / "guest-mmdebstrap.log",
-            hint="as a normal user, mmdebstrap needs entries in /etc/subuid and /etc/subgid",
+            hint="without root, mmdebstrap needs the package uidmap and lines in /etc/sub[ug]id",
             verbose=cfg.verbose,
         )
 
