@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import shutil
 import signal
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any, NoReturn
 
 import click
 
-from hypergen import __version__, config, doctor, progress
+from hypergen import __version__, cli_sources, config, doctor, progress
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, HypergenError, UserError
 
@@ -85,6 +84,10 @@ def cli(ctx: click.Context, /, **values: Any) -> None:
     """
     ctx.meta["overrides"] = _take(values, COMMON + MACHINE)
     ctx.obj = config.load(ctx.meta["overrides"])
+
+
+cli.add_command(cli_sources.sources_group)
+cli.add_command(cli_sources.patches_group)
 
 
 def verb(
@@ -274,68 +277,7 @@ def fuzz(cfg: BuildConfig, arguments: tuple[str, ...]) -> int:
     return run.interactive([vmm.make(cfg, "fuzz"), *arguments])
 
 
-# --- sources, patches, configuration ------------------------------------------------------------
-
-
-@cli.group("sources")
-def sources_group() -> None:
-    """The pinned Linux sources of kernel-config/sources.toml."""
-
-
-@sources_group.command("show")
-@click.pass_obj
-def sources_show(cfg: BuildConfig) -> None:
-    """Show the pins and which source a build would take. Fetches nothing.
-
-    Example: hypergen sources show
-    """
-    from hypergen import sources
-
-    pins = sources.load_pins()
-    for tarball in pins.tarballs:
-        click.echo(f"pinned  kernel.org {tarball.version} sha256:{tarball.sha256}")
-    if pins.package:
-        click.echo(f"pinned  debian {pins.package} (the version that apt has)")
-    source = sources.linux(cfg) if cfg.kernel_src else sources.cached(cfg, pins)
-    if source is None:
-        click.echo("cached  none; `hypergen sources fetch` gets the first that can be had")
-    else:
-        click.echo(f"cached  {source.kind} {source.version} sha256:{source.digest} {source.path}")
-
-
-@sources_group.command("fetch")
-@click.option("--update", is_flag=True, help="ask the servers even when something is cached")
-@click.pass_obj
-def sources_fetch(cfg: BuildConfig, update: bool) -> None:
-    """Fetch the Linux source, or verify the one at hand by its digest.
-
-    Example: hypergen sources fetch --update
-    """
-    from hypergen import sources
-
-    source = sources.linux(cfg, update=True) if update else sources.checked(cfg)
-    click.echo(f"{source.kind} {source.version} sha256:{source.digest} {source.path}")
-
-
-@cli.group("patches")
-def patches_group() -> None:
-    """The KVM patch series of kernel-config/patches/."""
-
-
-@patches_group.command("check")
-@click.pass_obj
-def patches_check(cfg: BuildConfig) -> None:
-    """Try the series on a pristine tree, strictly; says which patch, file and hunk fails.
-
-    Example: hypergen patches check
-    """
-    from hypergen import tree
-
-    version, series = tree.check_series(cfg)
-    for patch in series:
-        click.echo(f"{patch.path.name}: {patch.purpose}")
-    click.echo(f"{len(series)} patches apply to Linux {version}")
-
+# --- configuration ----------------------------------------------------------------------------
 
 KIND = click.argument("kind", type=click.Choice(["host", "guest"]), default="host")
 
@@ -449,31 +391,15 @@ def doctor_verb(cfg: BuildConfig, groups: tuple[str, ...], install: bool) -> int
     return doctor.main([*groups, *(["--install"] if install else [])])
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 @verb("clean")
 def clean(cfg: BuildConfig) -> None:
     """Remove the output folder and the build trees; downloads, ccache and the venv stay.
 
     Example: hypergen clean --out /tmp/out
     """
-    if cfg.out.exists():
-        ours = (cfg.out / "manifest.json").exists() or {p.name for p in cfg.out.iterdir()} <= {
-            "log"
-        }
-        if not ours:
-            raise UserError(
-                f"{cfg.out}: no manifest.json in it, so hypergen did not make it; not removed",
-                hint="check O= (--out)",
-            )
-        _remove(cfg.out)
-    if cfg.work.exists():
-        _remove(cfg.work)
+    from hypergen import cleanup
+
+    cleanup.clean(cfg)
 
 
 @verb("distclean")
@@ -482,12 +408,9 @@ def distclean(cfg: BuildConfig) -> None:
 
     Example: hypergen distclean
     """
-    clean.callback(out=str(cfg.out), cache=str(cfg.cache), jobs=None, kernel_src=None, verbose=None)  # type: ignore[misc]
-    for name in ("downloads", "ccache", "mypy", "pytest", "ruff", "pycache", "venv"):
-        if (cfg.cache / name).exists():
-            _remove(cfg.cache / name)
-    if cfg.cache.exists() and not any(cfg.cache.iterdir()):
-        cfg.cache.rmdir()
+    from hypergen import cleanup
+
+    cleanup.distclean(cfg)
 
 
 # --- the one place where errors end ---------------------------------------------------------------
