@@ -74,6 +74,35 @@ def dynamic(data: bytes, name: str) -> Dynamic:
     return Dynamic(needed, soname, interpreter)
 
 
+def without_unwinding(data: bytes, name: str) -> bytes:
+    """`data` with its stack unwinding tables (``.eh_frame``) zeroed; zeros compress to nothing.
+
+    Only C++ exceptions and thread cancellation read them, both through libgcc_s: a file that needs
+    that library is returned as it is.
+
+    Raises:
+        UserError: a damaged ELF file.
+    """
+    if any(library.startswith(("libgcc_s", "libstdc++")) for library in dynamic(data, name).needed):
+        return data
+    out = bytearray(data)
+    try:
+        (table,) = struct.unpack_from("<Q", data, 40)
+        size, count, names = struct.unpack_from("<HHH", data, 58)
+        if not table:
+            return data
+        sections = [struct.unpack_from("<IIQQQQ", data, table + size * i) for i in range(count)]
+        for section in sections:
+            if _string(data, sections[names][4] + section[0]) in (".eh_frame", ".eh_frame_hdr"):
+                start, length = section[4:6]
+                if start + length > len(data):
+                    raise ValueError
+                out[start : start + length] = bytes(length)
+    except (struct.error, IndexError, ValueError):
+        raise UserError(f"{name}: damaged ELF file") from None
+    return bytes(out)
+
+
 def closure(
     roots: Iterable[tuple[str, bytes]], find: Callable[[str], Path | None]
 ) -> dict[str, Path]:

@@ -50,6 +50,8 @@ class _Composer:
         self._shims: dict[str, Path] = {}
 
     def _put(self, item: str, path: str, data: bytes, permissions: int = 0o644) -> None:
+        if elf.is_elf(data):
+            data = elf.without_unwinding(data, f"/{path}")
         self.archive.file(path, data, permissions)
         self.sizes[item] = self.sizes.get(item, 0) + len(data)
 

@@ -61,3 +61,15 @@ def test_damaged_files_are_named(libraries: Path) -> None:
         elf.dynamic(b"#!/bin/sh\n", "x")
     with pytest.raises(UserError, match="x: damaged"):
         elf.dynamic(data[:200], "x")
+
+
+def test_program_without_unwinding_tables_runs(tmp_path: Path) -> None:
+    (tmp_path / "x.c").write_text('#include <stdio.h>\nint main(void){puts("runs");return 0;}\n')
+    subprocess.run(["cc", "x.c", "-o", "whole"], cwd=tmp_path, check=True)
+    whole = (tmp_path / "whole").read_bytes()
+    small = elf.without_unwinding(whole, "whole")
+    assert len(small) == len(whole) and small.count(0) > whole.count(0)
+    program = tmp_path / "small"
+    program.write_bytes(small)
+    program.chmod(0o755)
+    assert subprocess.run([program], capture_output=True, check=True).stdout == b"runs\n"
