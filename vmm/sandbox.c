@@ -89,6 +89,7 @@ static const struct rule rules[] = {
 	IOCTL(KVM_SET_GSI_ROUTING, "reset"),
 	IOCTL(KVM_CREATE_VCPU, "reset"),
 	IOCTL(KVM_SET_CPUID2, "reset"),
+	IOCTL(KVM_SET_TSC_KHZ, "reset"),
 	IOCTL(KVM_SET_MSRS, "reset"),
 	IOCTL(KVM_GET_SREGS, "reset"),
 	IOCTL(KVM_SET_SREGS, "reset"),
@@ -98,6 +99,7 @@ static const struct rule rules[] = {
 	IOCTL(KVM_KVMCLOCK_CTRL, "cont: the guest's watchdog forgives the pause"),
 	IOCTL(TUNSETOFFLOAD, "net: what the driver negotiated"),
 	IOCTL(TIOCGWINSZ, "terminal: its size"),
+	IOCTL(TCGETS, "terminal: libc reads back what it has set"),
 	IOCTL(TCSETS, "terminal: given back"),
 	IOCTL(TCSETS + 1, "terminal: given back after its output (TCSETSW)"),
 };

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "vm.h"
 
+#define MSR_TSC		  0x10
 #define MSR_MISC_ENABLE	  0x1a0
 #define MISC_FAST_STRING  1ull
 #define MSR_MTRR_DEF_TYPE 0x2ff
@@ -57,18 +58,27 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 	return 0;
 }
 
+/*
+ * A KVM that was initialised before the host refined its TSC calibration, on a CPU without
+ * constant TSC, finds its own default rate impossible ("user requested TSC rate below
+ * hardware speed") and gives a new vCPU a TSC offset of 0 but computes timers as if it had
+ * one: guests then sleep for as long as the host is up.  0 asks for the present rate; the
+ * write of the TSC makes KVM compute the offset with it.
+ */
 static void set_msrs(struct vcpu *v)
 {
 	struct {
 		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} msrs = {.head.nmsrs = 2};
+		struct kvm_msr_entry entries[3];
+	} msrs = {.head.nmsrs = 3};
 
-	msrs.entries[0].index = MSR_MTRR_DEF_TYPE;
-	msrs.entries[0].data = MTRR_ENABLED_WB;
-	msrs.entries[1].index = MSR_MISC_ENABLE;
-	msrs.entries[1].data = MISC_FAST_STRING;
-	/* KVM stops at the first that it does not know; both are comforts, not needs. */
+	ioctl(v->fd, KVM_SET_TSC_KHZ, 0);
+	msrs.entries[0].index = MSR_TSC;
+	msrs.entries[1].index = MSR_MTRR_DEF_TYPE;
+	msrs.entries[1].data = MTRR_ENABLED_WB;
+	msrs.entries[2].index = MSR_MISC_ENABLE;
+	msrs.entries[2].data = MISC_FAST_STRING;
+	/* KVM stops at the first that it does not know; the last two are comforts, not needs. */
 	ioctl(v->fd, KVM_SET_MSRS, &msrs);
 }
 
