@@ -151,16 +151,50 @@ static bool handle_line(struct client *c, const char *line, size_t len)
 	return alive;
 }
 
-/* Serves the complete lines in the buffer. False when the client is gone. */
+/*
+ * The length of the first complete request in the buffer, or 0: an object up to its closing
+ * brace (clients need not end it with a newline), anything else up to the end of its line.
+ */
+static size_t request_length(const char *p, size_t len)
+{
+	bool string = false, object = false;
+	unsigned int depth = 0;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (string) {
+			if (p[i] == '\\')
+				i++;
+			else if (p[i] == '"')
+				string = false;
+		} else if (object && p[i] == '"') {
+			string = true;
+		} else if (p[i] == '{') {
+			object = true;
+			depth++;
+		} else if (object && p[i] == '}') {
+			if (--depth == 0)
+				return i + 1;
+		} else if (!object && p[i] == '\n') {
+			return i + 1;
+		}
+	}
+	return 0;
+}
+
+/* Serves the complete requests in the buffer. False when the client is gone. */
 static bool handle_input(struct client *c)
 {
-	size_t at = 0;
-	char *end;
+	size_t at = 0, n;
 
-	while ((end = memchr(c->in + at, '\n', c->in_len - at))) {
-		if (!handle_line(c, c->in + at, end - (c->in + at)))
+	while ((n = request_length(c->in + at, c->in_len - at))) {
+		while (n && strchr("\n\r\t ", c->in[at + n - 1]))
+			n--;
+		if (n && !handle_line(c, c->in + at, n))
 			return false;
-		at = end + 1 - c->in;
+		at += n;
+		while (at < c->in_len && strchr("\n\r\t ", c->in[at]))
+			at++;
 	}
 	c->in_len -= at;
 	memmove(c->in, c->in + at, c->in_len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The control socket: the QMP wire protocol (QEMU's docs/interop/qmp-spec.rst) without
- * out-of-band execution.  One JSON object a line.  Several clients at once; a client whose
+ * out-of-band execution.  Several clients at once; a client whose
  * input line or unread output outgrows its bound is dropped.
  * Everything runs in the event loop with the VM's lock held.
  */
