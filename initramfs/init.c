@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +70,26 @@ static void mount_all(void)
 	}
 	mkdir("/run/hypergen", 0755);
 	mkdir("/run/hypergen/vm", 0755);
+}
+
+/*
+ * Transparent huge pages make the kernel keep up to 64 MiB free, whatever the machine has. On a small
+ * host that is memory no guest gets; 1/128 of it keeps the allocator alive as well.
+ */
+static void scale_free_reserve(void)
+{
+	static const char path[] = "/proc/sys/vm/min_free_kbytes";
+	unsigned long long wanted;
+	struct sysinfo memory;
+	char text[32];
+
+	if (sysinfo(&memory) < 0 || !read_line(path, text, sizeof(text)))
+		return;
+	wanted = (unsigned long long)memory.totalram * memory.mem_unit / 1024 / 128;
+	if (strtoull(text, NULL, 10) <= wanted)
+		return;
+	snprintf(text, sizeof(text), "%llu", wanted);
+	write_file(path, text);
 }
 
 /* Find `key` (with its '=', or a bare word) on the kernel command line; false when absent. */
@@ -322,6 +343,7 @@ int main(void)
 	if (sethostname("hyper-gen", strlen("hyper-gen")) < 0)
 		say("sethostname: %s", strerror(errno));
 	write_file("/proc/sys/kernel/printk_devkmsg", "on\n");
+	scale_free_reserve();
 	shown = plan_services();
 	open_kernel_log(shown, cmdline_value("quiet", ignored, sizeof(ignored)));
 	/*
