@@ -23,7 +23,7 @@ from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
 from tests.bench.gdb import Gdb
 from tests.bench.overlay import Overlay
-from tests.e2e.machine import FIRST_SERIAL, Machine
+from tests.e2e.machine import FIRST_SERIAL, SECOND_SERIAL, Machine
 
 HERE = Path(__file__).resolve().parent
 KERNEL_ENTRY = 0x10200
@@ -69,6 +69,7 @@ def _machine(cfg: BuildConfig, overlay: Path, memory: int, debugger: Path) -> li
         *("-vga", "std", "-display", "none", "-nic", "none", "-no-reboot"),
         *("-kernel", str(cfg.out / "bzImage"), "-initrd", str(overlay), "-append", APPEND),
         *("-gdb", f"unix:{debugger},server=on,wait=off", "-serial", FIRST_SERIAL),
+        *SECOND_SERIAL,
     ]
 
 

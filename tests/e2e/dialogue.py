@@ -187,9 +187,9 @@ class Guest:
 
 
 class Rescue:
-    """The host's own busybox shell (tty2), carried to the machine's second serial line.
+    """The host's own busybox shell (tty2), carried to the machine's spare port.
 
-    It is opened at the keyboard like a person would; from then on commands go over the line.
+    It is opened at the keyboard as a person would; from then on commands go through the port.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -197,12 +197,14 @@ class Rescue:
         self._line: SerialLine = machine.spare
         self._serial = 0
         machine.press("alt-f2")
+        machine.see("Rescue shell", 30)
         keyboard = Keyboard(machine)
         keyboard.press("\r")
-        wait("rescue prompt", lambda: any(x.endswith("#") for x in machine.lines()), 60)
-        keyboard.press("setsid sh </dev/ttyS1 >/dev/ttyS1 2>&1 &\r")
+        wait("rescue prompt", lambda: any(x.endswith(":~#") for x in machine.lines()), 60)
+        keyboard.press("for p in /dev/vport*; do sh <>$p >&0 2>&1 & done")
+        machine.see("2>&1 & done", 30)
+        keyboard.press("\r")
         machine.press("alt-f3")
-        self._line.press("stty -echo; PS1=\r")
         self.run("true")
 
     def run(self, command: str, seconds: float = 60, status: int | None = 0) -> str:

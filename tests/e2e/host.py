@@ -15,7 +15,7 @@ from hypergen import qemu
 from hypergen.config import BuildConfig
 from tests.e2e.bounds import wait
 from tests.e2e.dialogue import HyperShell, Keyboard, Rescue
-from tests.e2e.machine import FIRST_SERIAL, Machine, free_port
+from tests.e2e.machine import FIRST_SERIAL, SPARE_PORT, Machine, free_port
 
 RELAY_PORT = 7777
 """TCP port of the machine that its user-mode network forwards to ``Host.port``."""
@@ -99,7 +99,7 @@ def argv(cfg: BuildConfig, disk: Path, port: int, **options: Any) -> list[str]:
         serial=FIRST_SERIAL,
         network=False,
         snapshot=True,
-        extra=("-nic", f"user,model=virtio-net-pci,{forward}", *extra),
+        extra=("-nic", f"user,model=virtio-net-pci,{forward}", *SPARE_PORT, *extra),
         **options,
     )
 
