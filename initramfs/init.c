@@ -73,8 +73,8 @@ static void mount_all(void)
 }
 
 /*
- * Transparent huge pages make the kernel keep up to 64 MiB free, whatever the machine has. On a small
- * host that is memory no guest gets; 1/128 of it keeps the allocator alive as well.
+ * Transparent huge pages make the kernel keep up to 64 MiB free, whatever the machine has. On a
+ * small host that is memory no guest gets; 1/128 of it keeps the allocator alive as well.
  */
 static void scale_free_reserve(void)
 {
