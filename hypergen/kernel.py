@@ -84,6 +84,8 @@ def environment(cfg: BuildConfig) -> dict[str, str]:
         "CCACHE_DIR": run.variable("CCACHE_DIR") or str(cfg.cache / "ccache"),
         "CCACHE_BASEDIR": str(cfg.work),
         "CCACHE_NOHASHDIR": "1",
+        # Kbuild writes dependency files anyway; with them a miss needs no preprocessor run first.
+        "CCACHE_DEPEND": "1",
     }
 
 
