@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import Any, ClassVar, Protocol
@@ -123,6 +124,9 @@ class HyperShell:
         )
 
 
+_marks = itertools.count(1)
+
+
 class Guest:
     """A Unix shell inside a VM, reached through an attached ``vm_console``.
 
@@ -134,7 +138,6 @@ class Guest:
     def __init__(self, terminal: Terminal, prompt: str = r"[#$]$") -> None:
         self.terminal = terminal
         self._at_prompt = re.compile(prompt)
-        self._serial = 0
 
     def _show(self) -> str:
         return "\n".join(["--- console ---", *self.terminal.lines()[-40:], "---"])
@@ -166,9 +169,9 @@ class Guest:
 
         The end is a mark with a number, spelt differently in what is typed than in what is shown.
         """
-        self._serial += 1
-        mark = f"={self._serial}:"
-        self.terminal.press(f"{command}; echo =''{self._serial}:$?\r")
+        number = next(_marks)  # never twice: earlier ones still stand on the screen
+        mark = f"={number}:"
+        self.terminal.press(f"{command}; echo =''{number}:$?\r")
 
         def probe() -> list[str] | None:
             lines = self.terminal.lines()
@@ -177,7 +180,7 @@ class Guest:
 
         lines = wait(f"end of {command!r}", probe, seconds, last=self._show)
         got = int(lines[-1].rpartition(":")[2])
-        typed = [i for i, line in enumerate(lines) if f"=''{self._serial}:$?" in line]
+        typed = [i for i, line in enumerate(lines) if f"=''{number}:$?" in line]
         start = typed[-1] + 1 if typed else 0
         printed = [*lines[start:-1], lines[-1][: lines[-1].rindex(mark)]]
         if status is not None and got != status:
