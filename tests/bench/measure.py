@@ -115,11 +115,8 @@ def host(cfg: BuildConfig) -> Observed:
 
 def _microvm(acpi: str) -> list[str]:
     """QEMU's microvm as its documentation tunes it for the shortest boot."""
-    options = "x-option-roms=off,isa-serial=off,rtc=off,pic=off"
-    if acpi == "off":
-        options += ",pit=on"  # without ACPI the kernel calibrates its timer against it
-    else:
-        options += ",pit=off"
+    # Its timers stay: without pit and pic the guest's kernel has none that it can calibrate.
+    options = "x-option-roms=off,isa-serial=off,rtc=off"
     return [
         *("/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
         *("-M", f"microvm,acpi={acpi},{options}", "-enable-kvm", "-cpu", "host"),
@@ -165,7 +162,13 @@ def peers(cfg: BuildConfig) -> Observed:
         raise UserError(f"{qemu.PROGRAM} is not installed", hint="`hypergen doctor`")
     overlay.program(Path("/usr/bin") / qemu_program.name, "bench/qemu")
     for folder in (Path("/usr/share/qemu"), Path("/usr/share/seabios")):
-        for name in ("bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"):
+        for name in (
+            "qboot.rom",
+            "bios-microvm.bin",
+            "pvh.bin",
+            "linuxboot_dma.bin",
+            "kvmvapic.bin",
+        ):
             if (folder / name).exists():
                 overlay.copy(f"bench/qemu{folder / name}", folder / name)
     if lkvm := os.environ.get("PEER_LKVM"):

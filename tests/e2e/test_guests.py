@@ -69,8 +69,9 @@ def test_memory_past_the_hole_below_4_gib(host: Host) -> None:
     """5 GiB on a host of 3: a guest's memory is taken when it is touched."""
     run = "/run/e2e-large"
     host.rescue.run(f"mkdir -p {run}")
+    append = "earlyprintk=ttyS0 console=hvc0 root=/dev/vda rw"  # early: the memory map too
     host.rescue.run(
-        "hg-vmm --daemonize --name large --memory 5G --cmdline 'console=hvc0 root=/dev/vda rw'"
+        f"hg-vmm --daemonize --name large --memory 5G --cmdline '{append}'"
         f" --kernel /run/hypergen/guest_kernel/{FILES.vmlinux}"
         f" --disk /run/hypergen/guest_image/{FILES.second} --run-dir {run}"
     )
