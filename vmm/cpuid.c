@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpuid.h"
 
+#include <cpuid.h>
 #include <string.h>
 
 #define LEAF_TOPOLOGY	     0xb
@@ -144,6 +145,7 @@ void cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m)
 			t->entries[i].eax = LEAF_AMD_TOPOLOGY;
 		edit(&t->entries[i], m, amd);
 	}
+	cpuid_check_xstate(t, m->no_xsave);
 	add_topology(t, m->cpus);
 	if (amd && !has_1e)
 		add(t, LEAF_AMD_TOPOLOGY, 0, false);
@@ -152,6 +154,25 @@ void cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m)
 		e->eax = m->tsc_khz;
 		e->ebx = APIC_BUS_KHZ;
 	}
+}
+
+/*
+ * QEMU's TCG emulates SVM without the intercept of XSETBV (seen in 7.2): after a guest has set
+ * XCR0, KVM still believes 1, tells 0x240 as the area's size and puts 1 back at the next entry.
+ */
+bool cpuid_host_hides_xsetbv(void)
+{
+	uint32_t eax, ebx, ecx, edx;
+	char name[12];
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (!(ecx >> 31))
+		return false; /* no hypervisor: the leaf below is not defined */
+	__cpuid(LEAF_KVM, eax, ebx, ecx, edx);
+	memcpy(name, &ebx, 4);
+	memcpy(name + 4, &ecx, 4);
+	memcpy(name + 8, &edx, 4);
+	return !memcmp(name, "TCGTCGTCGTCG", 12);
 }
 
 void cpuid_for_cpu(struct cpuid_table *t, unsigned int apic_id)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loop.h"
 
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
-#define BATCH 16
+#define BATCH  16
+#define YIELDS 500
 
 int loop_create(struct loop *l, pthread_mutex_t *lock)
 {
@@ -44,6 +46,16 @@ void loop_remove(struct loop *l, struct loop_source *s)
 			l->batch[i].data.ptr = NULL;
 }
 
+void loop_lock(struct loop *l)
+{
+	unsigned int tries;
+
+	/* Bounded: a loop that gets no CPU is not helped by a guest that gets none either. */
+	for (tries = 0; tries < YIELDS && atomic_load(&l->waiting); tries++)
+		sched_yield();
+	pthread_mutex_lock(l->lock);
+}
+
 void loop_once(struct loop *l, int timeout_ms)
 {
 	struct epoll_event batch[BATCH];
@@ -53,7 +65,9 @@ void loop_once(struct loop *l, int timeout_ms)
 	n = epoll_wait(l->epoll_fd, batch, BATCH, timeout_ms);
 	if (n <= 0)
 		return;
+	atomic_store(&l->waiting, true);
 	pthread_mutex_lock(l->lock);
+	atomic_store(&l->waiting, false);
 	l->batch = batch;
 	l->batch_len = n;
 	for (i = 0; i < n; i++) {

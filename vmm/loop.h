@@ -7,6 +7,7 @@
 #define HG_LOOP_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -24,6 +25,7 @@ struct loop {
 	struct epoll_event *batch; /* being dispatched, or NULL */
 	int batch_len;
 	bool stop;
+	atomic_bool waiting; /* the loop's thread wants the lock */
 };
 
 int loop_create(struct loop *l, pthread_mutex_t *lock); /* 0, or -1 with errno */
@@ -33,6 +35,12 @@ int loop_add(struct loop *l, struct loop_source *s, uint32_t events); /* 0, or -
 void loop_change(struct loop *l, struct loop_source *s, uint32_t events);
 /* After this no callback of s runs any more, even if its event was already fetched. */
 void loop_remove(struct loop *l, struct loop_source *s);
+
+/*
+ * Takes the lock for a vCPU, which may come back for it for ever and at once: a loop that is
+ * waiting goes first, so that a guest hammering its devices cannot keep the host from acting.
+ */
+void loop_lock(struct loop *l);
 
 /* Waits up to timeout_ms (-1: for ever) and runs what came; the caller holds no lock. */
 void loop_once(struct loop *l, int timeout_ms);

@@ -48,6 +48,7 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 			return kvm_error(e, "KVM_GET_SUPPORTED_CPUID");
 		khz = ioctl(v->fd, KVM_GET_TSC_KHZ);
 		m.tsc_khz = khz > 0 ? khz : 0;
+		m.no_xsave = cpuid_host_hides_xsetbv();
 		m.tsc_deadline =
 			ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 		cpuid_common(&table, &m);
@@ -180,7 +181,7 @@ static void access_bus(struct vm *vm, const struct bus *bus, uint64_t addr, bool
 		r->fn(r->opaque, addr - r->start, write, data, len);
 		return;
 	}
-	pthread_mutex_lock(&vm->lock);
+	loop_lock(&vm->loop);
 	r->fn(r->opaque, addr - r->start, write, data, len);
 	pthread_mutex_unlock(&vm->lock);
 }

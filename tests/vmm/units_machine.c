@@ -258,6 +258,73 @@ static void cpuid_describes_one_package(void)
 	CHECK(seen == 3);
 }
 
+static struct kvm_cpuid_entry2 *entry_of(struct cpuid_table *t, uint32_t function, uint32_t index)
+{
+	struct kvm_cpuid_entry2 *e;
+
+	for (e = t->entries; e < t->entries + t->head.nent; e++)
+		if (e->function == function && e->index == index)
+			return e;
+	return NULL;
+}
+
+/* A CPU with AVX, AVX-512 and protection keys, as KVM states it. */
+static struct cpuid_table xsave_cpu(void)
+{
+	static const struct kvm_cpuid_entry2 all[] = {
+		{.function = 1, .ecx = 1u << 26 | 1u << 28 | 1u << 12 | 1},
+		{.function = 7, .ebx = 1u << 5 | 1u << 16 | 1, .ecx = 1u << 3 | 1u << 10 | 1u << 6},
+		{.function = 0xd, .index = 0, .eax = 0x2e7, .ebx = 0xa88, .ecx = 0xa88},
+		{.function = 0xd, .index = 1, .eax = 0xf, .ebx = 0x9c8},
+		{.function = 0xd, .index = 2, .eax = 0x100, .ebx = 0x240},
+		{.function = 0xd, .index = 5, .eax = 0x40, .ebx = 0x440},
+		{.function = 0xd, .index = 6, .eax = 0x200, .ebx = 0x480},
+		{.function = 0xd, .index = 7, .eax = 0x400, .ebx = 0x680},
+		{.function = 0xd, .index = 9, .eax = 8, .ebx = 0xa80},
+		{.function = 0xd, .index = 11, .eax = 0x10, .ecx = 1}, /* supervisor: CET */
+	};
+	struct cpuid_table t = {.head.nent = sizeof(all) / sizeof(all[0])};
+
+	memcpy(t.entries, all, sizeof(all));
+	return t;
+}
+
+static void cpuid_xstate_adds_up(void)
+{
+	static struct cpuid_table t, before;
+	struct kvm_cpuid_entry2 *d;
+
+	/* Nothing is wrong: only the sizes become those of a reset. */
+	t = before = xsave_cpu();
+	cpuid_check_xstate(&t, false);
+	CHECK(entry_of(&t, 0xd, 0)->ebx == 0x240 && entry_of(&t, 0xd, 1)->ebx == 0x240);
+	entry_of(&t, 0xd, 0)->ebx = 0xa88;
+	entry_of(&t, 0xd, 1)->ebx = 0x9c8;
+	CHECK(!memcmp(&t, &before, sizeof(t)) && entry_of(&t, 0xd, 0)->eax == 0x2e7);
+
+	/* Protection keys past the area's end: they go, the rest stays and the area shrinks. */
+	t = xsave_cpu();
+	entry_of(&t, 0xd, 9)->ebx = 0xa84;
+	cpuid_check_xstate(&t, false);
+	d = entry_of(&t, 0xd, 0);
+	CHECK(d->eax == 0xe7 && d->ecx == 0xa80 && !entry_of(&t, 0xd, 9));
+	CHECK(entry_of(&t, 7, 0)->ecx == (1u << 10 | 1u << 6) && entry_of(&t, 0xd, 11));
+
+	/* AVX without a subleaf: AVX-512 is nothing without it, keys are. */
+	t = xsave_cpu();
+	entry_of(&t, 0xd, 2)->eax = 0;
+	cpuid_check_xstate(&t, false);
+	CHECK(entry_of(&t, 0xd, 0)->eax == 0x203 && entry_of(&t, 0xd, 0)->ecx == 0xa88);
+	CHECK(entry_of(&t, 1, 0)->ecx == (1u << 26 | 1) && entry_of(&t, 7, 0)->ebx == 1);
+	CHECK(entry_of(&t, 7, 0)->ecx == 1u << 3);
+
+	/* A host on which XSAVE cannot work: no trace of it. */
+	t = xsave_cpu();
+	cpuid_check_xstate(&t, true);
+	CHECK(!entry_of(&t, 0xd, 0) && !entry_of(&t, 0xd, 2) && !entry_of(&t, 0xd, 11));
+	CHECK(entry_of(&t, 1, 0)->ecx == 1 && entry_of(&t, 7, 0)->ecx == 0);
+}
+
 static void bus_finds_only_whole_accesses(void)
 {
 	struct bus b = {0};
@@ -288,6 +355,7 @@ static const struct unit_test tests[] = {
 	TEST(random_damage_never_harms_the_loader),
 	TEST(acpi_tables_are_linked_and_summed),
 	TEST(cpuid_describes_one_package),
+	TEST(cpuid_xstate_adds_up),
 	TEST(bus_finds_only_whole_accesses),
 	TEST(options_understand_disks_and_nets),
 	{NULL, NULL},
