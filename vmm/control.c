@@ -89,6 +89,9 @@ static bool reply_error(struct client *c, const char *class, const char *text, j
 {
 	json_t *msg = json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc", text);
 
+	if (!msg) /* text was cut in the middle of a character */
+		msg = json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc",
+				"the request is not understood");
 	if (id)
 		json_object_set(msg, "id", id);
 	return reply(c, msg);

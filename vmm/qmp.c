@@ -2,6 +2,7 @@
 /* The commands of the control socket.  Those that QEMU has keep QEMU's names and shapes. */
 #include <linux/kvm.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +18,25 @@ struct command {
 	json_t *(*run)(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
 };
 
+/* Paths and names are bytes; JSON is UTF-8.  NULL stays null. */
+static json_t *text_value(const char *bytes)
+{
+	json_t *value;
+	char *copy, *p;
+
+	if (!bytes)
+		return json_null();
+	value = json_string(bytes);
+	if (value || !(copy = strdup(bytes)))
+		return value;
+	for (p = copy; *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	value = json_string(copy);
+	free(copy);
+	return value;
+}
+
 static json_t *query_status(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
 	static const char *const names[] = {
@@ -30,7 +50,7 @@ static json_t *query_status(struct vm *vm, struct control *c, json_t *args, char
 static json_t *query_name(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
 	(void)c, (void)args, (void)text, (void)len;
-	return json_pack("{s:s?}", "name", vm->cfg->name);
+	return json_pack("{s:o}", "name", text_value(vm->cfg->name));
 }
 
 static json_t *query_version(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
@@ -103,7 +123,8 @@ static json_t *cont(struct vm *vm, struct control *c, json_t *args, char *text, 
 	}
 	if (vm->state == VM_PAUSED) {
 		vm_continue(vm);
-		control_event(c, "RESUME", NULL);
+		if (vm->state == VM_RUNNING) /* not when the VM is about to end or be reset */
+			control_event(c, "RESUME", NULL);
 	}
 	return json_object();
 }
@@ -111,7 +132,10 @@ static json_t *cont(struct vm *vm, struct control *c, json_t *args, char *text, 
 static json_t *system_reset(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
 	(void)c, (void)args, (void)text, (void)len;
-	vm_ask(vm, REQUEST_RESET);
+	if (vm->request < REQUEST_RESET) {
+		vm->host_reset = true;
+		vm_ask(vm, REQUEST_RESET);
+	}
 	return json_object();
 }
 
@@ -174,7 +198,7 @@ static json_t *list_disks(const struct vm *vm)
 
 	for (i = 0; i < vm->cfg->ndisks; i++) {
 		d = &vm->cfg->disks[i];
-		json_array_append_new(list, json_pack("{s:s?,s:b,s:I}", "path", d->path,
+		json_array_append_new(list, json_pack("{s:o,s:b,s:I}", "path", text_value(d->path),
 						      "read-only", d->read_only, "size",
 						      (json_int_t)blk_size(vm->disks[i])));
 	}
@@ -189,12 +213,13 @@ static json_t *info(struct vm *vm, struct control *c, json_t *args, char *text, 
 	(void)c, (void)args, (void)text, (void)len;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	uptime = (now.tv_sec * 1000000000ll + now.tv_nsec - (long long)vm->started_ns) / 1000000;
-	return json_pack("{s:s?,s:I,s:i,s:I,s:i,s:I,s:s?,s:s?,s:s,s:s?,s:b,s:o,s:o,s:i}", "name",
-			 vm->cfg->name, "memory", (json_int_t)vm->cfg->memory, "cpus",
+	return json_pack("{s:o,s:I,s:i,s:I,s:i,s:I,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:i}", "name",
+			 text_value(vm->cfg->name), "memory", (json_int_t)vm->cfg->memory, "cpus",
 			 vm->cfg->cpus, "uptime_ms", uptime, "pid", getpid(), "resets",
-			 (json_int_t)vm->resets, "kernel", vm->cfg->kernel, "initrd",
-			 vm->cfg->initrd, "boot", vm->entry.method == BOOT_PVH ? "pvh" : "linux64",
-			 "cmdline", vm->cfg->cmdline, "sandbox", vm->cfg->sandbox, "exits",
+			 (json_int_t)vm->resets, "kernel", text_value(vm->cfg->kernel), "initrd",
+			 text_value(vm->cfg->initrd), "boot",
+			 vm->entry.method == BOOT_PVH ? "pvh" : "linux64", "cmdline",
+			 text_value(vm->cfg->cmdline), "sandbox", vm->cfg->sandbox, "exits",
 			 count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
 }
 

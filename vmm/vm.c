@@ -131,7 +131,7 @@ static int start_vcpus(struct vm *vm, struct error *e)
 	return 0;
 }
 
-static int reset(struct vm *vm)
+static int rebuild(struct vm *vm)
 {
 	bool paused = vm->state == VM_PAUSED;
 
@@ -149,6 +149,21 @@ static int reset(struct vm *vm)
 	return start_vcpus(vm, &vm->fault);
 }
 
+static void reset(struct vm *vm)
+{
+	bool by_host = vm->host_reset;
+
+	vm->host_reset = false;
+	if (rebuild(vm)) {
+		vm->request = REQUEST_ERROR; /* the end says so; there was no reset to tell of */
+		return;
+	}
+	/* A guest may do this in a loop: the log stays bounded. */
+	log_guest("the guest was reset");
+	control_event(vm->control, "RESET", "{s:b, s:s}", "guest", !by_host, "reason",
+		      by_host ? "host-qmp-system-reset" : "guest-reset");
+}
+
 static void serve_request(struct vm *vm)
 {
 	switch (vm->request) {
@@ -163,12 +178,7 @@ static void serve_request(struct vm *vm)
 		control_event(vm->control, "STOP", NULL);
 		break;
 	case REQUEST_RESET:
-		if (reset(vm))
-			vm->request = REQUEST_ERROR;
-		else
-			log_line("the guest was reset");
-		control_event(vm->control, "RESET", "{s:b, s:s}", "guest", 1, "reason",
-			      "guest-reset");
+		reset(vm);
 		break;
 	default:
 		break;
@@ -264,11 +274,11 @@ static int open_guest(struct vm *vm, struct error *e)
 	return cfg->initrd ? boot_open(&vm->boot.initrd, cfg->initrd, "initrd", e) : 0;
 }
 
-int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
+int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 {
 	memset(vm, 0, sizeof(*vm));
 	vm->cfg = cfg;
-	vm->vm_fd = -1;
+	vm->vm_fd = vm->kvm_fd = -1;
 	vm->started_ns = now_ns();
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
@@ -287,7 +297,12 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
 		if (!vm->control)
 			return -1;
 	}
-	if (open_kvm(vm, e))
+	return 0;
+}
+
+int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
+{
+	if (vm_open(vm, cfg, e) || open_kvm(vm, e))
 		return -1;
 	return machine_build(vm, e);
 }

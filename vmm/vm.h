@@ -84,6 +84,7 @@ struct vm {
 	enum vm_state state;
 	enum vm_request request;
 	const char *quit_reason; /* QMP's name of what asked for REQUEST_QUIT */
+	bool host_reset;	 /* REQUEST_RESET was asked by QMP, not by the guest */
 	struct error fault;
 	uint64_t started_ns; /* CLOCK_MONOTONIC, of the process's first start */
 	uint64_t resets;
@@ -91,6 +92,9 @@ struct vm {
 
 /* Opens and checks everything that cfg names; nothing of the guest runs.  0 or -1 and *e. */
 int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e);
+
+/* The part of it that needs no KVM; alone, for tests. */
+int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e);
 
 /* Starts the vCPUs.  The sandbox may be on by now. */
 int vm_start(struct vm *vm, struct error *e);
