@@ -74,7 +74,8 @@ def unit_names(program: str) -> list[str]:
     return [line.split("(")[1].split(")")[0] for line in source.splitlines() if "\tTEST(" in line]
 
 
-UNITS = [(p, n) for p in ("units-devices", "units-machine") for n in unit_names(p)]
+PROGRAMS = ("units-devices", "units-backends", "units-machine", "units-host")
+UNITS = [(p, n) for p in PROGRAMS for n in unit_names(p)]
 
 
 @pytest.mark.parametrize(("program", "name"), UNITS, ids=[n for _, n in UNITS])
@@ -86,7 +87,7 @@ def test_unit(out: Path, program: str, name: str) -> None:
 
 
 def test_every_unit_is_listed(out: Path) -> None:
-    for program in ("units-devices", "units-machine"):
+    for program in PROGRAMS:
         listed = subprocess.check_output([str(out / program), "-l"], text=True).split()
         assert listed == unit_names(program)
 

@@ -94,18 +94,12 @@ static int write_flags(const struct blk *b)
 	return virtio_has(&b->dev, VIRTIO_BLK_F_FLUSH) ? 0 : RWF_DSYNC;
 }
 
-static void submit(struct blk *b, struct request *r);
-static void submit_plain(struct blk *b, struct request *r);
-
-static void complete(struct blk *b, struct request *r, long result)
+/* Takes in what one call did.  True when the request is not done: there is more to move. */
+static bool complete(struct blk *b, struct request *r, long result)
 {
 	if (r->type == VIRTIO_BLK_T_FLUSH) {
 		finish(b, r, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
-		return;
-	}
-	if ((result == -EAGAIN || result == -EINTR) && b->have_ring) {
-		submit_plain(b, r);
-		return;
+		return false;
 	}
 	if (result <= 0) {
 		/* 0: the image was truncated below us. */
@@ -114,31 +108,34 @@ static void complete(struct blk *b, struct request *r, long result)
 			  (unsigned long long)(r->offset + r->done),
 			  result ? strerror(-result) : "past the image's end");
 		finish(b, r, VIRTIO_BLK_S_IOERR);
-		return;
+		return false;
 	}
 	advance(r, result);
-	if (r->nsegs)
-		submit(b, r);
-	else
+	if (!r->nsegs)
 		finish(b, r, VIRTIO_BLK_S_OK);
+	return r->nsegs;
 }
 
-static void submit_plain(struct blk *b, struct request *r)
+static long call_plain(struct blk *b, struct request *r)
 {
 	off_t at = r->offset + r->done;
 	long result;
 
-	switch (r->type) {
-	case VIRTIO_BLK_T_IN:
-		result = preadv2(b->fd, r->data, r->nsegs, at, 0);
-		break;
-	case VIRTIO_BLK_T_OUT:
-		result = pwritev2(b->fd, r->data, r->nsegs, at, write_flags(b));
-		break;
-	default:
-		result = fdatasync(b->fd);
-	}
-	complete(b, r, result < 0 ? -errno : result);
+	do {
+		if (r->type == VIRTIO_BLK_T_IN)
+			result = preadv2(b->fd, r->data, r->nsegs, at, 0);
+		else if (r->type == VIRTIO_BLK_T_OUT)
+			result = pwritev2(b->fd, r->data, r->nsegs, at, write_flags(b));
+		else
+			result = fdatasync(b->fd);
+	} while (result < 0 && errno == EINTR);
+	return result < 0 ? -errno : result;
+}
+
+static void submit_plain(struct blk *b, struct request *r)
+{
+	while (complete(b, r, call_plain(b, r)))
+		;
 }
 
 static void submit(struct blk *b, struct request *r)
@@ -193,7 +190,10 @@ static void push_and_reap(struct blk *b, bool wait)
 			result = cqe->res;
 			io_uring_cqe_seen(&b->ring, cqe);
 			b->in_flight--;
-			complete(b, r, result);
+			if (result == -EAGAIN || result == -EINTR)
+				submit_plain(b, r);
+			else if (complete(b, r, result))
+				submit(b, r);
 		}
 	} while (b->queued || (wait && b->in_flight));
 }
@@ -378,10 +378,33 @@ static int open_image(struct blk *b, const struct disk_config *cfg, struct error
 	return lock_image(b, cfg->path, e);
 }
 
+/*
+ * A ring can open files, connect and more, and seccomp sees none of it: this one may do what
+ * a disk needs and nothing else, for as long as it lives.
+ */
+static int restrict_ring(struct io_uring *ring)
+{
+	static const uint8_t ops[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC};
+	struct io_uring_restriction r[sizeof(ops)] = {0};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(ops); i++) {
+		r[i].opcode = IORING_RESTRICTION_SQE_OP;
+		r[i].sqe_op = ops[i];
+	}
+	if (io_uring_register_restrictions(ring, r, sizeof(ops)))
+		return -1;
+	return io_uring_enable_rings(ring);
+}
+
 static void open_ring(struct blk *b)
 {
-	if (io_uring_queue_init(QUEUE_SIZE, &b->ring, 0) < 0)
+	if (io_uring_queue_init(QUEUE_SIZE, &b->ring, IORING_SETUP_R_DISABLED) < 0)
 		return; /* no io_uring here, or not for us: plain system calls do it */
+	if (restrict_ring(&b->ring)) {
+		io_uring_queue_exit(&b->ring);
+		return;
+	}
 	b->ring_src = (struct loop_source){.fd = b->ring.ring_fd, .fn = on_ring, .arg = b};
 	if (loop_add(b->dev.loop, &b->ring_src, EPOLLIN)) {
 		io_uring_queue_exit(&b->ring);

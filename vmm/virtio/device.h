@@ -33,8 +33,11 @@ struct virtio_ops {
 	bool notify_inline;
 	void (*activate)(struct virtio_dev *dev); /* DRIVER_OK was set; may be NULL */
 	void (*notify)(struct virtio_dev *dev, unsigned int queue);
-	void (*reset)(
-		struct virtio_dev *dev); /* guest RAM is not touched after this; may be NULL */
+	/*
+	 * Ends what is in flight: guest RAM is not touched after this.  For a reset, and when a
+	 * queue is taken out of use.  May be NULL.
+	 */
+	void (*reset)(struct virtio_dev *dev);
 	void (*destroy)(struct virtio_dev *dev);
 };
 

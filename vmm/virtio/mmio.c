@@ -163,12 +163,16 @@ static void set_half(uint64_t *to, bool high, uint32_t value)
 static void write_queue_ready(struct virtio_dev *dev, struct vq *q, uint32_t value)
 {
 	if (!value) {
+		/* Requests in flight end first: the driver may take its memory back (4.2.2.2). */
+		if (q->ready && dev->ops->reset)
+			dev->ops->reset(dev);
 		q->ready = false;
 		return;
 	}
 	if (q->ready || !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK))
 		return;
 	q->event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
+	q->indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
 	if (vq_enable(q))
 		virtio_break(dev, "a queue has an unusable size or address");
 }
@@ -283,7 +287,7 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 		atomic_fetch_and(&dev->isr, ~value);
 		return;
 	}
-	pthread_mutex_lock(dev->lock);
+	loop_lock(dev->loop);
 	if (offset >= CONFIG_OFFSET) {
 		if (!write)
 			read_config(dev, offset - CONFIG_OFFSET, data, len);

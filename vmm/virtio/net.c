@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "log.h"
+
 #define HEADER_SIZE sizeof(struct virtio_net_hdr_v1) /* 12: VERSION_1 always has num_buffers */
 
 enum { RX, TX };
@@ -22,6 +24,7 @@ struct net {
 	struct virtio_dev dev; /* first: a virtio_dev pointer is ours */
 	struct loop_source tap;
 	bool watching; /* the loop waits for packets */
+	bool gone;     /* the tap was deleted: the link stays down */
 	bool is_tap;
 	struct virtio_net_config config;
 	struct net_stats stats;
@@ -30,7 +33,7 @@ struct net {
 
 static void watch(struct net *n, bool on)
 {
-	if (n->watching != on)
+	if (n->watching != on && !n->gone)
 		loop_change(n->dev.loop, &n->tap, on ? EPOLLIN : 0);
 	n->watching = on;
 }
@@ -111,12 +114,26 @@ static void receive(struct net *n)
 	virtio_signal(&n->dev, q);
 }
 
+/*
+ * The tap was deleted under us.  Its descriptor reports an error from now on, whatever is
+ * watched, so it has to leave the loop; the guest sees the cable pulled.
+ */
+static void lose_link(struct net *n)
+{
+	n->gone = true;
+	loop_remove(n->dev.loop, &n->tap);
+	n->config.status &= ~VIRTIO_NET_S_LINK_UP;
+	log_line("virtio-net: the tap is gone");
+	virtio_config_changed(&n->dev);
+}
+
 static void on_tap(void *arg, uint32_t events)
 {
 	struct net *n = arg;
 
-	(void)events;
-	if (virtio_is_running(&n->dev))
+	if (events & (EPOLLERR | EPOLLHUP))
+		lose_link(n);
+	else if (virtio_is_running(&n->dev))
 		receive(n);
 	else
 		watch(n, false);
@@ -153,7 +170,8 @@ static void net_destroy(struct virtio_dev *dev)
 {
 	struct net *n = (struct net *)dev;
 
-	loop_remove(dev->loop, &n->tap);
+	if (!n->gone)
+		loop_remove(dev->loop, &n->tap);
 	loop_remove(dev->loop, &dev->kick);
 	close(dev->kick.fd);
 	close(n->tap.fd);

@@ -34,6 +34,8 @@ int vq_enable(struct vq *q)
 	q->used = memory_at(q->mem, q->used_gpa, USED_BYTES(q->size));
 	if (!q->desc || !q->avail || !q->used)
 		return -1;
+	/* A ring begins at 0 (2.7.1), also one that replaces another without a device reset. */
+	q->next_avail = q->next_used = q->last_signal = 0;
 	q->ready = true;
 	return 0;
 }
@@ -97,6 +99,8 @@ static int walk_indirect(struct vq *q, struct vq_chain *c, const struct vring_de
 	struct vring_desc d;
 	uint8_t *table;
 
+	if (!q->indirect)
+		return complain(q, "an indirect table that was not negotiated");
 	if (ref->flags & VRING_DESC_F_NEXT)
 		return complain(q, "an indirect descriptor has a successor");
 	if (!count || ref->len % DESC_SIZE)

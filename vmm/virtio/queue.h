@@ -27,6 +27,7 @@ struct vq {
 	bool ready;
 	bool broken;	/* the driver broke the rules; nothing is read any more until reset */
 	bool event_idx; /* VIRTIO_F_EVENT_IDX was negotiated */
+	bool indirect;	/* VIRTIO_F_INDIRECT_DESC was */
 	uint64_t desc_gpa, avail_gpa, used_gpa;
 	/* Checked by vq_enable() for their whole length; guest RAM stays mapped, so they last. */
 	uint8_t *desc;
