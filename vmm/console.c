@@ -245,13 +245,17 @@ static void on_client(void *arg, uint32_t events)
 		return;
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	if (ours && con->input_len < CONSOLE_INPUT)
+	if (!ours) {
+		n = recv(c->src.fd, discard, sizeof(discard), MSG_DONTWAIT);
+	} else if (con->input_len < CONSOLE_INPUT) {
 		n = recv(c->src.fd, con->input + con->input_len, CONSOLE_INPUT - con->input_len,
 			 MSG_DONTWAIT);
-	else if (ours && (events & (EPOLLHUP | EPOLLERR)))
+	} else if (events & (EPOLLHUP | EPOLLERR)) {
 		n = 0; /* gone for good, with input the guest does not take */
-	else
-		n = recv(c->src.fd, discard, sizeof(discard), MSG_DONTWAIT);
+	} else {
+		watch(c); /* it became the writer while the guest takes nothing: it waits, too */
+		return;
+	}
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		drop(c);
 		return;

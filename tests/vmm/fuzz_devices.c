@@ -2,56 +2,31 @@
 /*
  * Fuzzes the virtqueues, the mmio transport and every device back end in this process,
  * without KVM: the input is a script of register writes, ring contents and kicks.
- *
- *	fuzz-devices [-s SEED] [-t SECONDS]   random scripts, the same for the same seed
- *	fuzz-devices FILE...                  replays scripts
- *
- * With -DFUZZ_ENGINE there is no main(): link with clang -fsanitize=fuzzer.
- * It fails by a sanitizer's report, a crash, or a round that takes longer than ROUND_LIMIT.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "driver.h"
+#include "fuzz.h"
 #include "log.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 
-#define RAM	    (16ull << 20)
-#define QUEUE_SIZE  16
-#define NDEVICES    5
-#define SCRIPT_MAX  4096
-#define ROUND_LIMIT 20 /* seconds */
+#define RAM	   (16ull << 20)
+#define QUEUE_SIZE 16
+#define NDEVICES   5
 
 static struct guest_memory mem;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct loop loop;
 static struct virtio_dev *devices[NDEVICES];
 static int net_peer;
-
-struct script {
-	const uint8_t *data;
-	size_t len, at;
-};
-
-static uint64_t take(struct script *s, unsigned int bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes--)
-		v = v << 8 | (s->at < s->len ? s->data[s->at++] : 0);
-	return v;
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int temp_image(char *path)
 {
@@ -211,58 +186,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		;
 	return 0;
 }
-
-#ifndef FUZZ_ENGINE
-static uint64_t next_random(uint64_t *state) /* xorshift64* */
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * 2685821657736338717ull;
-}
-
-static void replay(const char *path)
-{
-	uint8_t data[SCRIPT_MAX];
-	int fd = open(path, O_RDONLY);
-	ssize_t n = fd < 0 ? -1 : read(fd, data, sizeof(data));
-
-	CHECK(n >= 0);
-	close(fd);
-	LLVMFuzzerTestOneInput(data, n);
-}
-
-int main(int argc, char **argv)
-{
-	uint64_t seed = 1, state, round;
-	unsigned int seconds = 10;
-	uint8_t data[SCRIPT_MAX];
-	time_t end;
-	size_t i, n;
-	int opt;
-
-	while ((opt = getopt(argc, argv, "s:t:")) != -1) {
-		if (opt == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (opt == 't')
-			seconds = strtoul(optarg, NULL, 10);
-		else
-			return 2;
-	}
-	LLVMFuzzerInitialize(&argc, &argv);
-	for (; optind < argc; optind++)
-		replay(argv[optind]);
-	end = time(NULL) + seconds;
-	for (round = 0; time(NULL) < end; round++) {
-		state = (seed << 32) + round + 88172645463325252ull;
-		n = next_random(&state) % 600 + 20;
-		for (i = 0; i < n; i++)
-			data[i] = next_random(&state) >> 32;
-		alarm(ROUND_LIMIT); /* SIGALRM ends us: a script made the VMM spin */
-		LLVMFuzzerTestOneInput(data, n);
-	}
-	fprintf(stderr, "%llu scripts, seed %llu\n", (unsigned long long)round,
-		(unsigned long long)seed);
-	return 0;
-}
-#endif

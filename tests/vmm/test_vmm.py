@@ -20,7 +20,7 @@ import pytest
 
 VMM = Path(__file__).resolve().parents[2] / "vmm"
 SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
-FUZZ_SECONDS = int(os.environ.get("HYPERGEN_FUZZ_SECONDS", "10"))
+FUZZ_SECONDS = int(os.environ.get("HYPERGEN_FUZZ_SECONDS", "6"))
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("make") or not shutil.which(os.environ.get("CC", "cc")),
@@ -92,11 +92,12 @@ def test_every_unit_is_listed(out: Path) -> None:
         assert listed == unit_names(program)
 
 
-def test_fuzzed_devices_hold(out: Path) -> None:
+@pytest.mark.parametrize("what", ["devices", "control"])
+def test_fuzzed(out: Path, what: str) -> None:
     """The same scripts for the same seed; HYPERGEN_FUZZ_SECONDS makes it longer."""
     seed = os.environ.get("HYPERGEN_FUZZ_SEED", "1")
     done = subprocess.run(
-        [str(out / "fuzz-devices"), "-s", seed, "-t", str(FUZZ_SECONDS)],
+        [str(out / f"fuzz-{what}"), "-s", seed, "-t", str(FUZZ_SECONDS)],
         check=False,
         capture_output=True,
         text=True,

@@ -136,6 +136,28 @@ static void console_input_waits_for_the_guest(void)
 	CHECK(got == sizeof(pasted));
 }
 
+/* The heir of a writer whose input still fills the buffer must wait as well. */
+static void console_heir_of_a_full_input_waits(void)
+{
+	static char pasted[CONSOLE_INPUT + 100];
+	int a, b;
+
+	start();
+	memset(pasted, 'a', sizeof(pasted));
+	a = connect_to(vm.cfg->console);
+	b = connect_to(vm.cfg->console);
+	CHECK(send(a, pasted, sizeof(pasted), 0) == sizeof(pasted));
+	settle();
+	close(a);
+	settle();
+	CHECK(send(b, "then b", 6, 0) == 6);
+	settle();
+	CHECK(console_pending(vm.console) == CONSOLE_INPUT);
+	CHECK(console_take(vm.console, text, sizeof(text)) == CONSOLE_INPUT);
+	settle();
+	CHECK(console_take(vm.console, text, 100) == 6 && !memcmp(text, "then b", 6));
+}
+
 static void console_takes_no_more_clients_than_it_has_room_for(void)
 {
 	int fds[CONSOLE_MAX_CLIENTS + 1], i;
@@ -364,6 +386,7 @@ static const struct unit_test tests[] = {
 	TEST(console_drops_a_slow_reader_alone),
 	TEST(console_input_is_the_first_clients),
 	TEST(console_input_waits_for_the_guest),
+	TEST(console_heir_of_a_full_input_waits),
 	TEST(console_takes_no_more_clients_than_it_has_room_for),
 	TEST(console_log_is_bounded_and_without_gaps),
 	TEST(qmp_speaks_as_the_specification_says),
