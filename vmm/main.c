@@ -62,6 +62,13 @@ static void detach(int ready_fd)
 	close(ready_fd);
 }
 
+static int give_up(struct vm *vm, const struct error *e)
+{
+	if (vm->console)
+		console_destroy(vm->console);
+	return complain(e);
+}
+
 static int run(const struct vm_config *cfg, int ready_fd)
 {
 	static struct vm vm;
@@ -75,12 +82,12 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	if (outcome_prepare(cfg->run_dir, &e))
 		return complain(&e);
 	json_object_seed(0); /* reads /dev/urandom, which the sandbox will not allow later */
-	if (vm_create(&vm, cfg, &e) || (cfg->sandbox && sandbox_enter(&e)) || vm_start(&vm, &e)) {
-		if (vm.console)
-			console_destroy(vm.console);
+	if (vm_create(&vm, cfg, &e)) {
 		outcome_discard();
-		return complain(&e);
+		return give_up(&vm, &e);
 	}
+	if ((cfg->sandbox && sandbox_enter(cfg->run_dir, &e)) || vm_start(&vm, &e))
+		return give_up(&vm, &e);
 	log_line("running: kernel %s, %u vCPU, %llu MiB", cfg->kernel, cfg->cpus,
 		 (unsigned long long)(cfg->memory >> 20));
 	if (ready_fd >= 0)

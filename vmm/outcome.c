@@ -9,21 +9,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static char *final_path, *part_path;
-static int part_fd = -1;
+#define FINAL "exit.json"
+#define PART  ".exit.json.part"
+
+/* The folder by its descriptor: its path may mean nothing any more inside the sandbox. */
+static int dir_fd = -1, part_fd = -1;
 
 int outcome_prepare(const char *run_dir, struct error *e)
 {
 	if (!run_dir)
 		return 0;
-	if (asprintf(&final_path, "%s/exit.json", run_dir) < 0 ||
-	    asprintf(&part_path, "%s/.exit.json.part", run_dir) < 0)
-		return error_set(e, ERROR_MACHINE, "out of memory");
-	unlink(final_path);
+	dir_fd = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
+	unlinkat(dir_fd, FINAL, 0);
 	/* Opened now: in the sandbox nothing can be. */
-	part_fd = open(part_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	part_fd = openat(dir_fd, PART, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (part_fd < 0)
-		return error_set(e, ERROR_MACHINE, "%s: %s", part_path, strerror(errno));
+		return error_set(e, ERROR_MACHINE, "%s/" PART ": %s", run_dir, strerror(errno));
 	return 0;
 }
 
@@ -39,7 +42,7 @@ void outcome_write(const char *reason, const char *message)
 		json_object_set_new(o, "message", json_string(message));
 	text = json_dumps(o, JSON_COMPACT);
 	if (text && write(part_fd, text, strlen(text)) == (ssize_t)strlen(text) &&
-	    write(part_fd, "\n", 1) == 1 && rename(part_path, final_path) == 0)
+	    write(part_fd, "\n", 1) == 1 && renameat(dir_fd, PART, dir_fd, FINAL) == 0)
 		part_fd = -1; /* exit closes it */
 	free(text);
 	json_decref(o);
@@ -48,5 +51,5 @@ void outcome_write(const char *reason, const char *message)
 void outcome_discard(void)
 {
 	if (part_fd >= 0)
-		unlink(part_path);
+		unlinkat(dir_fd, PART, 0);
 }

@@ -14,7 +14,7 @@ int outcome_prepare(const char *run_dir, struct error *e);
 /* message may be NULL. */
 void outcome_write(const char *reason, const char *message);
 
-/* No outcome after all: the VM never started. */
+/* No outcome after all: the VM never started.  Not from inside the sandbox. */
 void outcome_discard(void);
 
 #endif

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -156,7 +157,12 @@ def test_wrong_usage_is_one_line_and_exit_2(
 def test_version_and_help(out: Path) -> None:
     assert run_vmm(out / "hg-vmm", "--version").stdout.startswith("hg-vmm ")
     usage = run_vmm(out / "hg-vmm", "--help")
-    assert usage.returncode == 0 and "--daemonize" in usage.stdout
+    assert usage.returncode == 0 and "\nExamples:\n" in usage.stdout
+    known = re.findall(r'{"([a-z-]+)", (?:no|required)_argument', (VMM / "options.c").read_text())
+    assert len(known) >= 20
+    for option in known:
+        assert f"\n  --{option}" in usage.stdout, option
+    assert max(len(line) for line in usage.stdout.splitlines()) <= 80  # a text console's width
 
 
 def elf_with_one_segment() -> bytes:
