@@ -239,6 +239,28 @@ static void net_survives_the_loss_of_its_tap(void)
 	dev->ops->destroy(dev);
 }
 
+static void net_sends_no_impossible_frame(void)
+{
+	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
+	struct virtio_dev *dev;
+	unsigned int i;
+	uint8_t byte;
+	int ends[2];
+
+	setup(MIB(16));
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+	dev = net_create_fd(&mem, &loop, ends[0], mac, &err);
+	CHECK(dev && driver_start(dev, 0, 8));
+	for (i = 0; i < 7; i++) /* 56 MiB in one chain */
+		set_desc(&mem, 1, i, 0, MIB(8), i < 6 ? VRING_DESC_F_NEXT : 0, i + 1);
+	offer(&mem, 1, 8, 0);
+	set_desc(&mem, 1, 7, 0, 12, 0, 0); /* a header alone */
+	offer(&mem, 1, 8, 7);
+	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+	CHECK(used_index(&mem, 1) == 2 && net_get_stats(dev)->tx_dropped == 2);
+	CHECK(recv(ends[1], &byte, 1, 0) < 0);
+}
+
 static void net_waits_for_buffers_without_spinning(void)
 {
 	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
@@ -281,6 +303,7 @@ static const struct unit_test tests[] = {
 	TEST(blk_locks_its_image),
 	TEST(net_moves_packets_both_ways),
 	TEST(net_survives_the_loss_of_its_tap),
+	TEST(net_sends_no_impossible_frame),
 	TEST(net_waits_for_buffers_without_spinning),
 	{NULL, NULL},
 };

@@ -197,6 +197,25 @@ static void console_log_is_bounded_and_without_gaps(void)
 	CHECK(is_stream(text, old + now, stream_end - old - now));
 }
 
+/* Megabytes in one kick: the vCPU does a part of them, the loop the rest, in pieces. */
+static void console_bounds_the_work_of_one_kick(void)
+{
+	unsigned int i;
+
+	start();
+	CHECK(driver_start(vm.vcon, 0, 64));
+	for (i = 0; i < 64; i++) {
+		set_desc(&vm.mem, 1, i, 0x200000, 65536, 0, 0);
+		offer(&vm.mem, 1, 64, i);
+	}
+	reg_write(vm.vcon, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+	CHECK(used_index(&vm.mem, 1) == 1);
+	loop_once(&vm.loop, 1000);
+	CHECK(used_index(&vm.mem, 1) < 5);
+	settle();
+	CHECK(used_index(&vm.mem, 1) == 64);
+}
+
 /* --- control socket --- */
 
 static const char *ask(int fd, const char *request)
@@ -389,6 +408,7 @@ static const struct unit_test tests[] = {
 	TEST(console_heir_of_a_full_input_waits),
 	TEST(console_takes_no_more_clients_than_it_has_room_for),
 	TEST(console_log_is_bounded_and_without_gaps),
+	TEST(console_bounds_the_work_of_one_kick),
 	TEST(qmp_speaks_as_the_specification_says),
 	TEST(qmp_bounds_what_a_client_can_make_it_keep),
 	TEST(qmp_serves_many_clients_and_refuses_more),

@@ -179,8 +179,10 @@ static void push_and_reap(struct blk *b, bool wait)
 				b->queued -= n;
 				b->in_flight += n;
 			} else if (n != -EINTR && n != -EAGAIN && n != -EBUSY) {
-				log_line("virtio-blk %s: io_uring: %s", b->serial, strerror(-n));
-				return;
+				log_guest("virtio-blk %s: io_uring: %s", b->serial, strerror(-n));
+				if (!wait || !b->in_flight)
+					return;
+				io_uring_wait_cqe(&b->ring, &cqe);
 			}
 		} else if (wait && b->in_flight && io_uring_wait_cqe(&b->ring, &cqe) < 0) {
 			continue;

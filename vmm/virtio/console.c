@@ -9,8 +9,10 @@
 
 enum { RX, TX };
 
-/* Bytes taken from one request: a request may name gigabytes, over and over. */
+/* Bytes taken from one request, which may name gigabytes over and over, ... */
 #define MAX_WRITE 65536u
+/* ... and after which a kick is served on by the event loop: nobody waits long for the lock. */
+#define MAX_ROUND 65536u
 
 struct vcon {
 	struct virtio_dev dev; /* first: a virtio_dev pointer is ours */
@@ -24,17 +26,21 @@ static void transmit(struct vcon *v)
 	struct vq *q = &v->dev.queues[TX];
 	struct vq_chain *c = &v->chain;
 	unsigned int i, round;
-	size_t n, room;
+	size_t n, room, sum = 0;
 	bool pushed = false;
 	int r = 0;
 
-	for (round = 0; round < q->size && (r = vq_pop(q, c)) > 0; round++) {
+	for (round = 0; round < q->size && sum < MAX_ROUND; round++) {
+		r = vq_pop(q, c);
+		if (r <= 0)
+			break;
 		for (i = 0, room = MAX_WRITE; i < c->nread && room; i++, room -= n) {
 			n = c->iov[i].iov_len < room ? c->iov[i].iov_len : room;
 			console_output(v->con, c->iov[i].iov_base, n);
 		}
 		vq_push(q, c->head, 0);
 		pushed |= room < MAX_WRITE;
+		sum += MAX_WRITE - room;
 	}
 	/*
 	 * Linux sends hvc0's output 16 bytes at a time and spins for each; an interrupt for

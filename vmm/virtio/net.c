@@ -18,6 +18,9 @@
 
 #define HEADER_SIZE sizeof(struct virtio_net_hdr_v1) /* 12: VERSION_1 always has num_buffers */
 
+/* Header, Ethernet with a VLAN tag, and the largest segment that offload can ask for. */
+#define MAX_FRAME (HEADER_SIZE + 18 + 65535)
+
 enum { RX, TX };
 
 struct net {
@@ -48,7 +51,7 @@ static void transmit(struct net *n)
 
 	for (round = 0; round < q->size && (r = vq_pop(q, c)) > 0; round++) {
 		sent = -1;
-		if (c->read_len > HEADER_SIZE)
+		if (c->read_len > HEADER_SIZE && c->read_len <= MAX_FRAME)
 			sent = writev(n->tap.fd, c->iov, c->nread);
 		if (sent < 0) {
 			/* A full or downed link loses packets, as links do. */
