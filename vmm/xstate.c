@@ -40,7 +40,7 @@ static const struct feature {
 	{3 << 3, 7, 0, EBX, 1u << 14},			     /* MPX */
 	{7 << 5, 7, 0, EBX, 0xdc230000}, /* AVX512 F, DQ, IFMA, PF, ER, CD, BW, VL */
 	{7 << 5, 7, 0, ECX,
-	 1u << 1 | 1u << 6 | 0xd << 11}, /* VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ */
+	 1u << 1 | 1u << 6 | 0xb << 11}, /* VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ */
 	{7 << 5, 7, 0, EDX, 3u << 2 | 1u << 8 | 1u << 23}, /* 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 */
 	{7 << 5, 7, 1, EAX, 1u << 5},			   /* BF16 */
 	{7 << 5, 7, 1, EDX, 1u << 19},			   /* AVX10 */

@@ -348,6 +348,39 @@ static void options_understand_disks_and_nets(void)
 	CHECK(cfg.nets[0].mac[5] == 0x56 && cfg.memory == 2ull << 30 && cfg.cpus == 16);
 }
 
+static void options_know_sizes_and_defaults(void)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes; /* 0: refused */
+	} sizes[] = {
+		{"512", 512ull << 20},
+		{"16384K", 16 << 20},
+		{"16385k", (16 << 20)},
+		{"1024G", 1ull << 40},
+		{"1025G", 0},
+		{"15M", 0},
+		{"18014398509481984K", 0}, /* 2^64 bytes */
+		{"0x100", 0},
+		{"1e3", 0},
+		{"", 0},
+		{" 512", 0},
+		{"512MB", 0},
+	};
+	char *argv[] = {"hg-vmm", "--kernel", "k", "--memory", NULL, NULL};
+	struct vm_config cfg;
+	unsigned int i;
+
+	CHECK(options_parse(3, argv, &cfg, &err) == OPTIONS_RUN);
+	CHECK(cfg.cpus == 1 && cfg.memory == 512ull << 20 && cfg.sandbox && cfg.hugepages);
+	CHECK(!cfg.daemonize && !cfg.serial && !cfg.ndisks && !cfg.nnets && !cfg.control);
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		argv[4] = (char *)sizes[i].text;
+		CHECK((options_parse(5, argv, &cfg, &err) == OPTIONS_RUN) == !!sizes[i].bytes);
+		CHECK(!sizes[i].bytes || cfg.memory == sizes[i].bytes);
+	}
+}
+
 static const struct unit_test tests[] = {
 	TEST(elf_is_entered_by_note_or_header),
 	TEST(elf_damage_is_named),
@@ -357,6 +390,7 @@ static const struct unit_test tests[] = {
 	TEST(cpuid_describes_one_package),
 	TEST(cpuid_xstate_adds_up),
 	TEST(bus_finds_only_whole_accesses),
+	TEST(options_know_sizes_and_defaults),
 	TEST(options_understand_disks_and_nets),
 	{NULL, NULL},
 };
