@@ -77,6 +77,7 @@ NEEDS = (
     Need("build", "tar", "tar", "unpacks the sources"),
     Need("build", "xz", "xz-utils", "unpacks the sources"),
     Need("build", "zstd", "zstd", "compresses the kernel"),
+    Need("guest", "lz4", "lz4", "compresses the guest kernel"),
     Need("build", "ccache", "ccache", "makes the second build of a kernel quick"),
     Need("build", "/usr/include/jansson.h", "libjansson-dev", "JSON in the VMM (static)"),
     Need("build", "/usr/include/liburing.h", "liburing-dev", "disk I/O in the VMM (static)"),
@@ -98,6 +99,9 @@ NEEDS = (
     Need("run", "sfdisk", "fdisk", "writes partition tables"),
     Need("guest", "mmdebstrap", "mmdebstrap", "makes the Debian guest image without root"),
     Need("guest", "mke2fs", "e2fsprogs", "makes ext4 images without root"),
+    Need("guest", "fakeroot", "fakeroot", "keeps the owners of files when built without root"),
+    Need("guest", "newuidmap", "uidmap", "lets mmdebstrap work without root"),
+    Need("test", "busybox", "busybox", "runs the host's start-up scripts as the image does"),
     Need("test", "grub-script-check", "grub-common", "checks the rendered GRUB files"),
     Need("bench", "qemu-system-x86_64", "qemu-system-x86", "the machine that counts instructions"),
     Need(
