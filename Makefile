@@ -9,7 +9,7 @@ VENV   := $(CACHE)/venv
 
 # One stamp a dependency list; the environment that has the test tools serves every target.
 DIGEST := $(shell sha256sum < '$(TOP)pyproject.toml' | cut -c1-16)
-EXTRA  := $(if $(filter test check bench,$(MAKECMDGOALS))$(wildcard $(VENV)/ready-test-$(DIGEST)),test)
+EXTRA  := $(if $(filter test check bench pictures,$(MAKECMDGOALS))$(wildcard $(VENV)/ready-test-$(DIGEST)),test)
 READY  := $(VENV)/ready-$(or $(EXTRA),run)-$(DIGEST)
 
 # How `make NAME=value` reaches the tool; hypergen/config.py declares them.
@@ -21,7 +21,7 @@ HYPERGEN = cd '$(TOP)' && '$(VENV)/bin/python' -m hypergen
 KERNEL ?= host
 
 .DEFAULT_GOAL := build
-.PHONY: build run guest disk test check fuzz bench menuconfig savedefconfig sources doctor config \
+.PHONY: build run guest disk test check fuzz bench pictures menuconfig savedefconfig sources doctor config \
 	clean distclean help
 
 build: $(READY) ## out/bzImage: kernel, KVM, VMM and shell in one file (the default)
@@ -47,6 +47,9 @@ fuzz: $(READY) ## fuzz the VMM's devices under ASan and UBSan; ARGS= goes to the
 
 bench: $(READY) ## the figures of docs/performance.md, measured now
 	@$(HYPERGEN) bench -- $(ARGS)
+
+pictures: $(READY) ## take the pictures in docs/images/ anew, of the real thing
+	@$(HYPERGEN) disk && cd '$(TOP)' && '$(VENV)/bin/python' -m tests.e2e.pictures
 
 menuconfig: $(READY) ## change a kernel's configuration; KERNEL=host or guest
 	@$(HYPERGEN) menuconfig $(KERNEL)
