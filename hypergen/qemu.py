@@ -148,11 +148,7 @@ class Machine:
         if self.accel == "kvm":
             return ("-accel", "kvm", "-cpu", "host")
         # QEMU's TCG has SVM with nested paging, and the host's kernel finds a CPU for kvm_amd.
-        # Without -icount an interrupt that comes while a nested guest runs leaves, once in some
-        # dozens of guest boots, a state that no CPU has (impossible flags, a lost LAPIC timer;
-        # seen with QEMU 7.2, whatever the number of CPUs). With it none was seen, and a guest
-        # boots as fast: 2 ns an instruction is about what TCG does.
-        return ("-accel", "tcg,thread=single", "-icount", "shift=1", "-cpu", "max,+svm")
+        return ("-accel", "tcg", "-cpu", "max,+svm")
 
     def _firmware(self) -> Sequence[str]:
         if self.firmware == "bios":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from hypershell.units import printable
@@ -12,14 +13,51 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def render(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int]) -> str:
-    """Columns as wide as their widest cell, two spaces apart; columns in ``right`` flush right."""
+NARROWEST = 8
+"""Columns that a cell keeps, however narrow the terminal is."""
+
+
+def _terminal_width() -> int:
+    """Columns of the terminal on standard output; 0 where there is none or it does not say."""
+    try:
+        return os.get_terminal_size(1).columns if os.isatty(1) else 0
+    except OSError:
+        return 0
+
+
+def _shrink(widths: list[int], right: frozenset[int], limit: int) -> None:
+    """Take from the widest text column until a row fits; figures are never cut."""
+    text = [i for i in range(len(widths)) if i not in right]
+    while text and sum(widths) + 2 * (len(widths) - 1) > limit:
+        widest = max(text, key=lambda i: widths[i])
+        if widths[widest] <= NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "~"
+
+
+def render(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: frozenset[int],
+    limit: int | None = None,
+) -> str:
+    """Columns as wide as their widest cell, two spaces apart; columns in ``right`` flush right.
+
+    Where a row would be wider than ``limit`` (default: the terminal; 0: no limit), the widest texts
+    end in ``~``: a wrapped table cannot be read, and a unique beginning names a thing as well.
+    """
     cells = [list(header)] + [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    if limit := _terminal_width() if limit is None else limit:
+        _shrink(widths, right, limit)
     lines = []
     for row in cells:
         parts = [
-            cell.rjust(width) if i in right else cell.ljust(width)
+            cell.rjust(width) if i in right else _cut(cell, width).ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(parts).rstrip())

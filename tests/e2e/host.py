@@ -53,6 +53,10 @@ class Host:
             self._rescue = Rescue(self.machine)
         return self._rescue
 
+    def settle(self) -> None:
+        """Wait until start-up has found the root, the folders and the network, or given up."""
+        self.rescue.run("while grep -q waiting /run/hypergen/host.status; do sleep 0.2; done", 120)
+
     def forget_rescue(self) -> None:
         """The host has been rebooted: the rescue shell is to be opened anew."""
         self._rescue = None
@@ -114,6 +118,7 @@ def grub(cfg: BuildConfig, disk: Path, logs: Path, name: str, **options: Any) ->
         machine.press("down", "up", "ret")
         host = Host(machine, HyperShell(machine.serial), port, menu)
         host.serial.ready(180)
+        host.settle()
         yield host
 
 
@@ -135,4 +140,5 @@ def direct(
     with Machine(line, logs, name) as machine:
         host = Host(machine, HyperShell(machine.serial), port)
         host.serial.ready(180)
+        host.settle()
         yield host

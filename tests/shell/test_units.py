@@ -12,7 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from hypershell import catalog, complete, files, host, start, units, vm
+from hypershell import catalog, complete, files, host, start, table, units, vm
 from hypershell.commands import COMMANDS, host_power, load, vm_create
 from hypershell.console import Keys
 from hypershell.errors import ShellError, UsageError
@@ -262,3 +262,13 @@ def test_nothing_heavy_is_loaded_before_the_first_key() -> None:
 
 
 SHELL = str(Path(__file__).resolve().parents[2] / "shell")
+
+
+def test_a_table_fits_the_terminal_by_cutting_its_longest_texts() -> None:
+    rows = [["1", "vmlinux-6.12.117-hypergen-guest", "6.12.117-hypergen-guest", "16.0 MiB"]]
+    text = table.render(["ID", "NAME", "VERSION", "SIZE"], rows, frozenset({0, 3}), limit=50)
+    assert all(len(line) <= 50 for line in text.splitlines())
+    assert "16.0 MiB" in text
+    assert "vmlinux-6.12" in text
+    assert "~" in text
+    assert rows[0][1] in table.render(["", "", "", ""], rows, frozenset(), limit=0)
