@@ -84,8 +84,10 @@ def environment(cfg: BuildConfig) -> dict[str, str]:
         "CCACHE_DIR": run.variable("CCACHE_DIR") or str(cfg.cache / "ccache"),
         "CCACHE_BASEDIR": str(cfg.work),
         "CCACHE_NOHASHDIR": "1",
-        # Kbuild writes dependency files anyway; with them a miss needs no preprocessor run first.
-        "CCACHE_DEPEND": "1",
+        # Not CCACHE_DEPEND: without a look at the preprocessed text ccache misses the .incbin of
+        # the initramfs and hands out the object of an older one. The name space leaves the
+        # entries behind that were made that way.
+        "CCACHE_NAMESPACE": "hypergen-2",
     }
 
 
