@@ -40,7 +40,7 @@ def take(logs: Path) -> None:
         shell.enter(f"vm_console {vm}")
         shell.see("login:", 120)
         shell.terminal.press("root\r")
-        shell.see(":~#", 60)
+        shell.see("root@busybox", 60)
         shell.terminal.press("uname -a\r")
         shell.see("GNU/Linux", 30)
         shell.terminal.press("\x04")
