@@ -52,7 +52,7 @@ static inline bool driver_start(struct virtio_dev *dev, uint64_t features, uint1
 	reg_write(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_FEATURES_OK);
 	if (!(reg_read(dev, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_FEATURES_OK))
 		return false;
-	for (i = 0; i < dev->ops->nqueues; i++) {
+	for (i = 0; i < dev->nqueues; i++) {
 		reg_write(dev, VIRTIO_MMIO_QUEUE_SEL, i);
 		reg_write(dev, VIRTIO_MMIO_QUEUE_NUM, size);
 		reg_write(dev, VIRTIO_MMIO_QUEUE_DESC_LOW, RING_GPA(i));

@@ -127,7 +127,7 @@ static void write_block_request(struct script *s)
 
 static void step(struct script *s, struct virtio_dev *dev)
 {
-	unsigned int queue = take(s, 1) % dev->ops->nqueues;
+	unsigned int queue = take(s, 1) % dev->nqueues;
 	uint8_t bytes[8];
 
 	switch (take(s, 1) % 12) {

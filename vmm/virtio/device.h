@@ -16,14 +16,14 @@
 #include "memory.h"
 #include "virtio/queue.h"
 
-#define VIRTIO_MAX_QUEUES 2
+#define VIRTIO_MAX_QUEUES 17 /* eight pairs and a control queue */
 
 struct virtio_dev;
 
 struct virtio_ops {
 	uint32_t id; /* virtio 1.2, section 5 */
 	const char *name;
-	unsigned int nqueues;
+	unsigned int nqueues; /* unless the device sets its own before virtio_init() */
 	uint16_t queue_size;
 	/*
 	 * True: notify() runs in the vCPU that kicked, before it goes on.  For devices that
@@ -53,6 +53,7 @@ struct virtio_dev {
 	uint8_t status;
 	atomic_uint isr; /* InterruptStatus: 1 used buffer, 2 configuration */
 	uint32_t config_generation;
+	unsigned int nqueues;
 	struct vq queues[VIRTIO_MAX_QUEUES];
 	uint8_t *config; /* device-specific, read only for the guest */
 	unsigned int config_len;

@@ -37,7 +37,9 @@ int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
 	dev->lock = loop->lock;
 	dev->features |= COMMON_FEATURES;
 	dev->kick = (struct loop_source){.fd = -1, .fn = on_kick, .arg = dev};
-	for (i = 0; i < ops->nqueues; i++)
+	if (!dev->nqueues)
+		dev->nqueues = ops->nqueues;
+	for (i = 0; i < dev->nqueues; i++)
 		vq_init(&dev->queues[i], mem, ops->queue_size);
 	dev->kick.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (dev->kick.fd < 0)
@@ -55,7 +57,7 @@ void virtio_kick(struct virtio_dev *dev)
 {
 	unsigned int i;
 
-	for (i = 0; i < dev->ops->nqueues && virtio_is_running(dev); i++)
+	for (i = 0; i < dev->nqueues && virtio_is_running(dev); i++)
 		dev->ops->notify(dev, i);
 }
 
@@ -65,7 +67,7 @@ void virtio_reset(struct virtio_dev *dev)
 
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
-	for (i = 0; i < dev->ops->nqueues; i++)
+	for (i = 0; i < dev->nqueues; i++)
 		vq_reset(&dev->queues[i]);
 	dev->status = 0;
 	dev->driver_features = 0;
@@ -115,7 +117,7 @@ void virtio_break(struct virtio_dev *dev, const char *why)
 
 static struct vq *selected(struct virtio_dev *dev)
 {
-	return dev->queue_sel < dev->ops->nqueues ? &dev->queues[dev->queue_sel] : NULL;
+	return dev->queue_sel < dev->nqueues ? &dev->queues[dev->queue_sel] : NULL;
 }
 
 static uint32_t read_register(struct virtio_dev *dev, uint32_t offset)
@@ -250,7 +252,7 @@ static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t val
 		dev->queue_sel = value;
 		break;
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
-		if (value < dev->ops->nqueues && virtio_is_running(dev))
+		if (value < dev->nqueues && virtio_is_running(dev))
 			dev->ops->notify(dev, value);
 		break;
 	case VIRTIO_MMIO_STATUS:

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parse functions behind the table in options.c, one file a family of options.  `value` is
+ * the option's argument and may be cut up: strings kept from it live as long as argv.
+ */
+#ifndef HG_OPTIONS_FAMILY_H
+#define HG_OPTIONS_FAMILY_H
+
+#include "options.h"
+
+/* disk.c */
+int option_disk(char *value, struct vm_config *cfg, struct error *e);
+
+/* machine.c */
+int option_boot(char *value, struct vm_config *cfg, struct error *e);
+int option_cpus(char *value, struct vm_config *cfg, struct error *e);
+int option_memory(char *value, struct vm_config *cfg, struct error *e);
+
+/* net.c */
+int option_net(char *value, struct vm_config *cfg, struct error *e);
+
+#endif

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The table of all options; --help is printed from it. */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "options/family.h"
+
+enum kind {
+	HEADING, /* of the rows below it; nothing to be given */
+	TEXT,	 /* the value as it stands, a const char * at `field` */
+	ON,	 /* no value; the bool at `field` becomes true */
+	OFF,	 /* ... or false */
+	PARSED,	 /* parse() reads the value */
+};
+
+struct row {
+	enum kind kind;
+	const char *name; /* without the dashes; of a heading, its text */
+	const char *argument;
+	const char *help; /* lines of up to 56 columns, or more for a long list */
+	size_t field;
+	int (*parse)(char *value, struct vm_config *cfg, struct error *e);
+};
+
+#define FIELD(name) offsetof(struct vm_config, name)
+
+static const struct row rows[] = {
+	{HEADING, "Guest", 0, 0, 0, 0},
+	{TEXT, "kernel", "FILE", "vmlinux (ELF64, with a PVH note or not) or bzImage",
+	 FIELD(kernel), 0},
+	{TEXT, "initrd", "FILE", "initial RAM disk (default: none)", FIELD(initrd), 0},
+	{TEXT, "cmdline", "TEXT",
+	 "kernel command line, handed over as it is (default:\n"
+	 "empty); the console is hvc0, the first disk /dev/vda",
+	 FIELD(cmdline), 0},
+	{PARSED, "boot", "METHOD", "how to enter the kernel: auto (default), pvh or linux64", 0,
+	 option_boot},
+
+	{HEADING, "Machine", 0, 0, 0, 0},
+	{PARSED, "cpus", "N", "vCPUs, 1 to 16 (default 1)", 0, option_cpus},
+	{PARSED, "memory", "SIZE",
+	 "guest RAM, 16M to 1024G; suffix K, M or G, bare = MiB\n"
+	 "(default 512M)",
+	 0, option_memory},
+	{OFF, "no-hugepages", NULL,
+	 "no transparent huge pages behind guest RAM: a slower\n"
+	 "guest, but a few MiB less of the host's RAM",
+	 FIELD(hugepages), 0},
+	{ON, "serial", NULL, "an 8250 at 0x3f8 even when --cmdline names no ttyS0", FIELD(serial),
+	 0},
+
+	{HEADING, "Disks and networks", 0, 0, 0, 0},
+	{PARSED, "disk", "PATH[,readonly]",
+	 "raw image or block device as vda; repeat for vdb... (up to\n"
+	 "12); a ',' in PATH is written ',,'. One VM may write an\n"
+	 "image, or any number may read it",
+	 0, option_disk},
+	{PARSED, "net", "tap=NAME[,bridge=BR][,mac=MAC]",
+	 "virtio-net on a new tap, put on bridge BR; repeat (up to\n"
+	 "4); the default MAC follows from NAME",
+	 0, option_net},
+
+	{HEADING, "Sockets and files", 0, 0, 0, 0},
+	{TEXT, "run-dir", "DIR",
+	 "all of the following in DIR, which must exist:\n"
+	 "control.sock, console.sock, console.log, vmm.log; and\n"
+	 "exit.json, which says why it ended",
+	 FIELD(run_dir), 0},
+	{TEXT, "control", "SOCK", "QMP commands and events (default: none)", FIELD(control), 0},
+	{TEXT, "console", "SOCK",
+	 "console stream, 64 KiB of backlog first (default: this\n"
+	 "terminal; CTRL+] then x ends the VM)",
+	 FIELD(console), 0},
+	{TEXT, "console-log", "FILE", "copy of the console's output; past 1 MiB it becomes FILE.1",
+	 FIELD(console_log), 0},
+	{TEXT, "log", "FILE", "the VMM's own messages (default: stderr)", FIELD(log), 0},
+
+	{HEADING, "Process", 0, 0, 0, 0},
+	{ON, "daemonize", NULL, "return once the VM runs; needs --run-dir or --console",
+	 FIELD(daemonize), 0},
+	{TEXT, "name", "TEXT", "shown by query-name (default: empty)", FIELD(name), 0},
+	{OFF, "no-sandbox", NULL, "no seccomp filter, no chroot, capabilities kept: for\ndebugging",
+	 FIELD(sandbox), 0},
+	{ON, "version", NULL, "print the version", 0, 0},
+	{ON, "help", NULL, "print this", 0, 0},
+};
+
+#define NROWS (sizeof(rows) / sizeof(rows[0]))
+
+static const char examples[] =
+	"\n"
+	"Examples:\n"
+	"  hg-vmm --kernel vmlinux --disk vm.img \\\n"
+	"         --cmdline 'console=hvc0 root=/dev/vda rw'\n"
+	"  hg-vmm --kernel bzImage --initrd rd.img --cpus 4 --memory 2G \\\n"
+	"         --cmdline console=hvc0 --net tap=vm1,bridge=br0 --run-dir /run/vm1 \\\n"
+	"         --daemonize\n"
+	"\n"
+	"Exit status: 0 the guest powered off or was told to quit; 1 failure;\n"
+	"2 wrong usage.\n";
+
+#define HELP_COLUMN 22
+
+static void print_row(const struct row *row)
+{
+	const char *line = row->help, *end;
+	int used;
+
+	if (row->kind == HEADING) {
+		printf("\n%s:\n", row->name);
+		return;
+	}
+	used = printf("  --%s%s%s", row->name, row->argument ? " " : "",
+		      row->argument ? row->argument : "");
+	if (used >= HELP_COLUMN - 1) {
+		putchar('\n');
+		used = 0;
+	}
+	for (; line; line = *end ? end + 1 : NULL, used = 0) {
+		end = strchrnul(line, '\n');
+		printf("%*s%.*s\n", HELP_COLUMN - used, "", (int)(end - line), line);
+	}
+}
+
+static enum options_result print_help(void)
+{
+	size_t i;
+
+	puts("Usage: hg-vmm --kernel FILE [option]...\n"
+	     "Runs one virtual machine on KVM until its guest powers off.");
+	for (i = 0; i < NROWS; i++)
+		print_row(&rows[i]);
+	fputs(examples, stdout);
+	return OPTIONS_EXIT;
+}
+
+static int take(const struct row *row, char *value, struct vm_config *cfg, struct error *e)
+{
+	void *field = (char *)cfg + row->field;
+
+	switch (row->kind) {
+	case TEXT:
+		*(const char **)field = value;
+		return 0;
+	case ON:
+	case OFF:
+		*(bool *)field = row->kind == ON;
+		return 0;
+	case PARSED:
+		return row->parse(value, cfg, e);
+	case HEADING:
+		break;
+	}
+	return error_set(e, ERROR_USER, "--%s: not an option", row->name);
+}
+
+static const char *in_dir(const char *dir, const char *given, const char *name)
+{
+	char *path;
+
+	if (given || !dir)
+		return given;
+	if (asprintf(&path, "%s/%s", dir, name) < 0)
+		abort();
+	return path;
+}
+
+static int complete(struct vm_config *cfg, struct error *e)
+{
+	if (!cfg->kernel)
+		return error_set(e, ERROR_USER, "--kernel FILE is missing (see --help)");
+	if (cfg->run_dir && access(cfg->run_dir, W_OK | X_OK))
+		return error_set(e, ERROR_USER, "--run-dir %s: %s", cfg->run_dir, strerror(errno));
+	cfg->control = in_dir(cfg->run_dir, cfg->control, "control.sock");
+	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
+	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
+	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
+	if (cfg->daemonize && !cfg->console)
+		return error_set(e, ERROR_USER,
+				 "--daemonize needs --run-dir or --console: no terminal is left");
+	return 0;
+}
+
+#define FIRST_VALUE 256 /* getopt's value of rows[0]; characters are below */
+
+static void fill_getopt(struct option long_options[NROWS + 1])
+{
+	struct option *o = long_options;
+	size_t i;
+
+	for (i = 0; i < NROWS; i++) {
+		if (rows[i].kind == HEADING)
+			continue;
+		o->name = rows[i].name;
+		o->has_arg = rows[i].kind == TEXT || rows[i].kind == PARSED;
+		o->flag = NULL;
+		o->val = FIRST_VALUE + (int)i;
+		o++;
+	}
+	memset(o, 0, sizeof(*o));
+}
+
+static enum options_result wrong(int opt, char **argv, struct error *e)
+{
+	if (opt == ':')
+		error_set(e, ERROR_USER, "--%s needs a value", rows[optopt - FIRST_VALUE].name);
+	else
+		error_set(e, ERROR_USER, "unknown option '%s' (see --help)",
+			  argv[optind > 0 ? optind - 1 : 0]);
+	return OPTIONS_ERROR;
+}
+
+enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, struct error *e)
+{
+	struct option long_options[NROWS + 1];
+	const struct row *row;
+	int opt;
+
+	*cfg = (struct vm_config){.cmdline = "",
+				  .name = "",
+				  .cpus = 1,
+				  .memory = DEFAULT_BYTES,
+				  .sandbox = true,
+				  .hugepages = true};
+	fill_getopt(long_options);
+	optind = 0; /* glibc: start over, for callers that parse more than once */
+	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
+		if (opt < FIRST_VALUE)
+			return wrong(opt, argv, e);
+		row = &rows[opt - FIRST_VALUE];
+		if (!strcmp(row->name, "help"))
+			return print_help();
+		if (!strcmp(row->name, "version")) {
+			puts("hg-vmm " HG_VERSION);
+			return OPTIONS_EXIT;
+		}
+		if (take(row, optarg, cfg, e))
+			return OPTIONS_ERROR;
+	}
+	if (optind < argc) {
+		error_set(e, ERROR_USER, "unexpected argument '%s' (see --help)", argv[optind]);
+		return OPTIONS_ERROR;
+	}
+	return complete(cfg, e) ? OPTIONS_ERROR : OPTIONS_RUN;
+}
