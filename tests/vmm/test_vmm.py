@@ -75,7 +75,7 @@ def unit_names(program: str) -> list[str]:
     return [line.split("(")[1].split(")")[0] for line in source.splitlines() if "\tTEST(" in line]
 
 
-PROGRAMS = ("units-devices", "units-backends", "units-machine", "units-host")
+PROGRAMS = sorted(p.stem.replace("_", "-") for p in Path(__file__).parent.glob("units_*.c"))
 UNITS = [(p, n) for p in PROGRAMS for n in unit_names(p)]
 
 
