@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "virtio/notifiers.h"
 #include "vm.h"
 
 static int kvm_error(struct error *e, const char *what)
@@ -66,17 +67,25 @@ static int route_interrupts(struct vm *vm, struct error *e)
 
 /*
  * One ioeventfd a device, for any value: each registration waits for a grace period, and a
- * look at a queue that was not meant costs one load.
+ * look at a queue that was not meant costs one load.  Queues that are served elsewhere need
+ * one each.
  */
 static int add_ioeventfds(struct vm *vm, struct error *e)
 {
 	struct kvm_ioeventfd io = {.len = 4};
+	uint64_t window;
 	unsigned int i;
 
 	for (i = 0; i < vm->ndevices; i++) {
+		window = VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE;
+		if (vm->devices[i]->notifiers) {
+			if (notifiers_connect(vm->devices[i], vm->vm_fd, window))
+				return kvm_error(e, "KVM_IOEVENTFD or KVM_IRQFD");
+			continue;
+		}
 		if (vm->devices[i]->ops->notify_inline)
 			continue;
-		io.addr = VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE + VIRTIO_MMIO_NOTIFY;
+		io.addr = window + VIRTIO_MMIO_NOTIFY;
 		io.fd = vm->devices[i]->kick.fd;
 		if (ioctl(vm->vm_fd, KVM_IOEVENTFD, &io))
 			return kvm_error(e, "KVM_IOEVENTFD");

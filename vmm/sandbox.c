@@ -8,6 +8,7 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <linux/vhost.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -95,6 +96,17 @@ static const struct rule rules[] = {
 	IOCTL(KVM_SET_SREGS, "reset"),
 	IOCTL(KVM_SET_REGS, "reset"),
 	IOCTL(KVM_IOEVENTFD, "reset"),
+	IOCTL(KVM_IRQFD, "reset"),
+	IOCTL(VHOST_SET_FEATURES, "vhost: at DRIVER_OK"),
+	IOCTL(VHOST_SET_VRING_NUM, "vhost: at DRIVER_OK"),
+	IOCTL(VHOST_SET_VRING_BASE, "vhost: at DRIVER_OK"),
+	IOCTL(VHOST_SET_VRING_ADDR, "vhost: at DRIVER_OK"),
+	IOCTL(VHOST_SET_VRING_ERR, "vhost: at DRIVER_OK"),
+	IOCTL(VHOST_SET_VRING_CALL, "vhost: at DRIVER_OK; let go at reset"),
+	IOCTL(VHOST_SET_VRING_KICK, "vhost: at DRIVER_OK; let go at reset"),
+	IOCTL(VHOST_GET_VRING_BASE, "vhost: reset, snapshot"),
+	IOCTL(VHOST_NET_SET_BACKEND, "vhost-net: go and halt"),
+	IOCTL(VHOST_VSOCK_SET_RUNNING, "vhost-vsock: go and halt"),
 	IOCTL(KVM_GET_REGS, "where the guest was when it failed"),
 	IOCTL(KVM_KVMCLOCK_CTRL, "cont: the guest's watchdog forgives the pause"),
 	IOCTL(TUNSETOFFLOAD, "net: what the driver negotiated"),

@@ -19,6 +19,7 @@
 #define VIRTIO_MAX_QUEUES 17 /* eight pairs and a control queue */
 
 struct virtio_dev;
+struct virtio_notifiers;
 
 struct virtio_ops {
 	uint32_t id; /* virtio 1.2, section 5 */
@@ -51,13 +52,15 @@ struct virtio_dev {
 	uint64_t driver_features; /* accepted */
 	uint32_t device_features_sel, driver_features_sel, queue_sel;
 	uint8_t status;
-	atomic_uint isr; /* InterruptStatus: 1 used buffer, 2 configuration */
+	atomic_uint isr;	/* InterruptStatus: 1 used buffer, 2 configuration */
+	atomic_uint isr_always; /* bits that read as set in any case (virtio/notifiers.h) */
 	uint32_t config_generation;
 	unsigned int nqueues;
 	struct vq queues[VIRTIO_MAX_QUEUES];
 	uint8_t *config; /* device-specific, read only for the guest */
 	unsigned int config_len;
 	struct loop_source kick; /* an eventfd: the ioeventfd, and our own deferred kicks */
+	struct virtio_notifiers *notifiers; /* of queues served elsewhere; NULL: none */
 };
 
 /* Fills the shared part.  0, or -1 with errno when no eventfd can be had. */

@@ -281,7 +281,7 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 		memcpy(&value, data, 4);
 	/* Each interrupt costs these two; they need no lock. */
 	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS && !write && len == 4) {
-		value = atomic_load(&dev->isr);
+		value = atomic_load(&dev->isr) | atomic_load(&dev->isr_always);
 		memcpy(data, &value, 4);
 		return;
 	}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Eventfds that connect queues of a device straight to whoever serves them outside this
+ * program: the kernel's vhost (virtio/vhost.c) or a vhost-user back end.  KVM signals a
+ * queue's `kick` when the guest notifies it (an ioeventfd), and interrupts the guest when
+ * `call` is signalled (an irqfd); this program sees neither.
+ *
+ * InterruptStatus (virtio 1.2, 4.2.2): nobody here knows when such a queue was used, so
+ * while they are active its bit 0 always reads as 1.  Drivers then look at their queues,
+ * which is all the bit asks for (4.2.3.3), and a write of 1 to InterruptACK has no meaning
+ * left: KVM hands it to `ack`, which nobody reads, instead of leaving the guest for it.
+ */
+#ifndef HG_VIRTIO_NOTIFIERS_H
+#define HG_VIRTIO_NOTIFIERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "virtio/device.h"
+
+struct virtio_notifiers {
+	int call;
+	int ack;
+	int kick[VIRTIO_MAX_QUEUES]; /* -1: served here, through dev->kick */
+};
+
+/*
+ * Makes them for queues [first, first + count) of a device that exists already but is not in
+ * a machine yet; a second call adds queues.  0, or -1 with errno.
+ */
+int notifiers_create(struct virtio_dev *dev, unsigned int first, unsigned int count);
+void notifiers_destroy(struct virtio_dev *dev); /* those of dev, if it has some */
+
+/* Registers kicks, acknowledgement and call with a new KVM VM.  0, or -1 with errno. */
+int notifiers_connect(const struct virtio_dev *dev, int vm_fd, uint64_t window_gpa);
+
+/* From now on (until false) interrupts come from outside too: see InterruptStatus above. */
+void notifiers_activate(struct virtio_dev *dev, bool on);
+
+/* Kicks the outside as the guest does; and interrupts the guest as the outside does. */
+void notifiers_kick(const struct virtio_dev *dev, unsigned int queue);
+void notifiers_call(const struct virtio_dev *dev);
+
+#endif
