@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "error.h"
-#include "memory.h"
 
 #define MAX_CPUS      16
 #define MAX_DISKS     12
@@ -34,18 +33,26 @@ struct net_config {
 	uint8_t mac[6];
 };
 
+struct balloon_config {
+	bool wanted;
+	bool deflate_on_oom; /* the guest takes pages back before it kills processes */
+	bool reporting;	     /* free pages are given back as they become free */
+	uint64_t target;     /* bytes of RAM the guest begins with; 0: all */
+};
+
 struct vm_config {
 	const char *kernel;
 	const char *initrd; /* NULL: none */
 	const char *cmdline;
 	const char *name;
 	unsigned int cpus;
-	struct memory_config memory;
+	uint64_t memory; /* bytes, a multiple of 4096 */
 	enum boot_method boot;
 	struct disk_config disks[MAX_DISKS];
 	unsigned int ndisks;
 	struct net_config nets[MAX_NETS];
 	unsigned int nnets;
+	struct balloon_config balloon;
 	const char *run_dir;	 /* NULL: none */
 	const char *control;	 /* socket paths, NULL: none */
 	const char *console;	 /* NULL: the console is this terminal */
@@ -53,7 +60,8 @@ struct vm_config {
 	const char *log;	 /* NULL: stderr */
 	bool daemonize;
 	bool sandbox;
-	bool serial; /* an 8250 at 0x3f8, though the command line does not name one */
+	bool serial;	/* an 8250 at 0x3f8, though the command line does not name one */
+	bool hugepages; /* ask for transparent huge pages behind guest RAM (the default) */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_ERROR };

@@ -2,7 +2,9 @@
 /* The table of this machine's devices, and the few ports that are not worth a file. */
 #include <string.h>
 
+#include "control.h"
 #include "log.h"
+#include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
@@ -95,16 +97,43 @@ static void on_console_flushed(void *arg)
 	virtio_console_flushed(vm->vcon);
 }
 
-static int add_device(struct vm *vm, struct virtio_dev *dev)
+/* QEMU's event. */
+static void on_balloon_change(void *arg, uint64_t actual)
+{
+	struct vm *vm = arg;
+
+	control_event(vm->control, "BALLOON_CHANGE", "{s:I}", "actual", (json_int_t)actual);
+}
+
+static int add_device(struct vm *vm, struct virtio_dev *dev, struct error *e)
 {
 	unsigned int i = vm->ndevices;
 
 	if (!dev)
 		return -1;
+	if (i == MAX_VIRTIO)
+		return error_set(e, ERROR_USER,
+				 "too many devices: disks, networks and the rest "
+				 "are at most %d together, the console and entropy included",
+				 MAX_VIRTIO);
 	dev->irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_VIRTIO + i};
 	bus_claim(&vm->mmio, VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE, VIRTIO_MMIO_STRIDE,
 		  virtio_mmio_access, dev, true);
 	vm->devices[vm->ndevices++] = dev;
+	return 0;
+}
+
+/* What costs nothing unless it was asked for. */
+static int add_optional_devices(struct vm *vm, struct error *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+
+	if (cfg->balloon.wanted) {
+		vm->balloon = balloon_create(&vm->mem, &vm->loop, &cfg->balloon, e);
+		if (add_device(vm, vm->balloon, e))
+			return -1;
+		balloon_on_change(vm->balloon, on_balloon_change, vm);
+	}
 	return 0;
 }
 
@@ -114,17 +143,19 @@ static int add_devices(struct vm *vm, struct error *e)
 	unsigned int i;
 
 	vm->vcon = virtio_console_create(&vm->mem, &vm->loop, vm->console, e);
-	if (add_device(vm, vm->vcon))
+	if (add_device(vm, vm->vcon, e))
 		return -1;
 	for (i = 0; i < cfg->ndisks; i++) {
 		vm->disks[i] = blk_create(&vm->mem, &vm->loop, &cfg->disks[i], i, e);
-		if (add_device(vm, vm->disks[i]))
+		if (add_device(vm, vm->disks[i], e))
 			return -1;
 	}
 	for (i = 0; i < cfg->nnets; i++)
-		if (add_device(vm, net_create(&vm->mem, &vm->loop, &cfg->nets[i], e)))
+		if (add_device(vm, net_create(&vm->mem, &vm->loop, &cfg->nets[i], e), e))
 			return -1;
-	return add_device(vm, rng_create(&vm->mem, &vm->loop, e));
+	if (add_device(vm, rng_create(&vm->mem, &vm->loop, e), e))
+		return -1;
+	return add_optional_devices(vm, e);
 }
 
 int platform_create(struct vm *vm, struct error *e)

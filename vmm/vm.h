@@ -75,6 +75,7 @@ struct vm {
 	unsigned int ndevices;
 	struct virtio_dev *vcon;
 	struct virtio_dev *disks[MAX_DISKS]; /* also in devices[] */
+	struct virtio_dev *balloon;	     /* NULL: none */
 	struct console *console;
 	struct control *control; /* NULL: none */
 	bool have_serial;

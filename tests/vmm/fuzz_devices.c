@@ -13,6 +13,7 @@
 #include "driver.h"
 #include "fuzz.h"
 #include "log.h"
+#include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
@@ -20,7 +21,7 @@
 
 #define RAM	   (16ull << 20)
 #define QUEUE_SIZE 16
-#define NDEVICES   5
+#define NDEVICES   6
 
 static struct guest_memory mem;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,6 +42,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	char image[] = "/tmp/fuzz-disk-XXXXXX", image_ro[] = "/tmp/fuzz-disk-XXXXXX";
 	struct disk_config disk = {.path = image}, disk_ro = {.path = image_ro, .read_only = true};
+	struct balloon_config balloon = {.deflate_on_oom = true, .reporting = true};
 	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
 	int ends[2], null = open("/dev/null", O_RDWR);
 	struct console *con;
@@ -50,7 +52,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	log_open("/dev/null");
-	CHECK(memory_create(&mem, &(struct memory_config){.size = RAM}, &e) == 0);
+	CHECK(memory_create(&mem, RAM, false, &e) == 0);
 	CHECK(loop_create(&loop, &lock) == 0);
 	temp_image(image);
 	temp_image(image_ro);
@@ -63,7 +65,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	devices[2] = net_create_fd(&mem, &loop, ends[0], mac, &e);
 	devices[3] = virtio_console_create(&mem, &loop, con, &e);
 	devices[4] = rng_create(&mem, &loop, &e);
-	CHECK(devices[0] && devices[1] && devices[2] && devices[3] && devices[4]);
+	devices[5] = balloon_create(&mem, &loop, &balloon, &e);
+	CHECK(devices[0] && devices[1] && devices[2] && devices[3] && devices[4] && devices[5]);
 	unlink(image);
 	unlink(image_ro);
 	return 0;
@@ -176,7 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct virtio_dev *dev = devices[take(&s, 1) % NDEVICES];
 	char drain[600];
 
-	memset(memory_at(&mem, RING_GPA(0), 0x20000), 0, 0x20000);
+	memset(memory_at(&mem, RING_GPA(0), 0x50000), 0, 0x50000);
 	driver_start(dev, dev->features, QUEUE_SIZE);
 	while (s.at < s.len)
 		step(&s, dev);

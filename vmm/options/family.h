@@ -8,6 +8,9 @@
 
 #include "options.h"
 
+/* balloon.c */
+int option_balloon(char *value, struct vm_config *cfg, struct error *e); /* value may be NULL */
+
 /* disk.c */
 int option_disk(char *value, struct vm_config *cfg, struct error *e);
 

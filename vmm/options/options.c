@@ -22,9 +22,9 @@ enum kind {
 
 struct row {
 	enum kind kind;
-	const char *name; /* without the dashes; of a heading, its text */
-	const char *argument;
-	const char *help; /* lines of up to 56 columns, or more for a long list */
+	const char *name;     /* without the dashes; of a heading, its text */
+	const char *argument; /* "[=...]": may be left out, then parse() gets NULL */
+	const char *help;     /* lines of up to 56 columns, or more for a long list */
 	size_t field;
 	int (*parse)(char *value, struct vm_config *cfg, struct error *e);
 };
@@ -45,21 +45,21 @@ static const struct row rows[] = {
 
 	{HEADING, "Machine", 0, 0, 0, 0},
 	{PARSED, "cpus", "N", "vCPUs, 1 to 16 (default 1)", 0, option_cpus},
-	{PARSED, "memory",
-	 "SIZE[,hugepages=off|thp|2M|1G][,prefault][,mergeable]\n"
-	 "                  [,shared][,node=N]",
+	{PARSED, "memory", "SIZE",
 	 "guest RAM, 16M to 1024G; suffix K, M or G, bare = MiB\n"
-	 "(default 512M). hugepages: of the host, transparent (thp,\n"
-	 "default) or of its reserved pool; prefault: all of it at\n"
-	 "the start; mergeable: KSM may share equal pages;\n"
-	 "shared: a memfd, for back ends outside; node: NUMA",
+	 "(default 512M)",
 	 0, option_memory},
-	{ON, "no-hugepages", NULL,
-	 "the same as hugepages=off: a slower guest, but a few MiB\n"
-	 "less of the host's RAM",
-	 FIELD(memory.small_pages), 0},
+	{OFF, "no-hugepages", NULL,
+	 "no transparent huge pages behind guest RAM: a slower\n"
+	 "guest, but a few MiB less of the host's RAM",
+	 FIELD(hugepages), 0},
 	{ON, "serial", NULL, "an 8250 at 0x3f8 even when --cmdline names no ttyS0", FIELD(serial),
 	 0},
+
+	{PARSED, "balloon", "[=target=SIZE][,deflate-on-oom=off][,reporting=off]",
+	 "memory balloon: the guest gives free pages back to the\n"
+	 "host by itself, and more when QMP's balloon asks",
+	 0, option_balloon},
 
 	{HEADING, "Disks and networks", 0, 0, 0, 0},
 	{PARSED, "disk", "PATH[,readonly]",
@@ -122,7 +122,7 @@ static void print_row(const struct row *row)
 		printf("\n%s:\n", row->name);
 		return;
 	}
-	used = printf("  --%s%s%s", row->name, row->argument ? " " : "",
+	used = printf("  --%s%s%s", row->name, row->argument && row->argument[0] != '[' ? " " : "",
 		      row->argument ? row->argument : "");
 	if (used >= HELP_COLUMN - 1) {
 		putchar('\n');
@@ -204,7 +204,10 @@ static void fill_getopt(struct option long_options[NROWS + 1])
 		if (rows[i].kind == HEADING)
 			continue;
 		o->name = rows[i].name;
-		o->has_arg = rows[i].kind == TEXT || rows[i].kind == PARSED;
+		o->has_arg = no_argument;
+		if (rows[i].kind == TEXT || rows[i].kind == PARSED)
+			o->has_arg =
+				rows[i].argument[0] == '[' ? optional_argument : required_argument;
 		o->flag = NULL;
 		o->val = FIRST_VALUE + (int)i;
 		o++;
@@ -231,8 +234,9 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 	*cfg = (struct vm_config){.cmdline = "",
 				  .name = "",
 				  .cpus = 1,
-				  .memory.size = DEFAULT_BYTES,
-				  .sandbox = true};
+				  .memory = DEFAULT_BYTES,
+				  .sandbox = true,
+				  .hugepages = true};
 	fill_getopt(long_options);
 	optind = 0; /* glibc: start over, for callers that parse more than once */
 	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {

@@ -39,6 +39,9 @@ struct virtio_ops {
 	 * queue is taken out of use.  May be NULL.
 	 */
 	void (*reset)(struct virtio_dev *dev);
+	/* The driver wrote to configuration space; NULL: all of it is read only. */
+	void (*write_config)(struct virtio_dev *dev, uint64_t offset, const uint8_t *data,
+			     unsigned int len);
 	void (*destroy)(struct virtio_dev *dev);
 };
 
@@ -57,7 +60,7 @@ struct virtio_dev {
 	uint32_t config_generation;
 	unsigned int nqueues;
 	struct vq queues[VIRTIO_MAX_QUEUES];
-	uint8_t *config; /* device-specific, read only for the guest */
+	uint8_t *config; /* device-specific, what the guest reads */
 	unsigned int config_len;
 	struct loop_source kick; /* an eventfd: the ioeventfd, and our own deferred kicks */
 	struct virtio_notifiers *notifiers; /* of queues served elsewhere; NULL: none */

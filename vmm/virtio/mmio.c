@@ -263,7 +263,7 @@ static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t val
 	}
 }
 
-/* Configuration space may be read with any width (4.2.2.2); it is never written. */
+/* Configuration space may be read with any width (4.2.2.2). */
 static void read_config(struct virtio_dev *dev, uint64_t offset, uint8_t *data, unsigned int len)
 {
 	unsigned int i;
@@ -293,6 +293,8 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 	if (offset >= CONFIG_OFFSET) {
 		if (!write)
 			read_config(dev, offset - CONFIG_OFFSET, data, len);
+		else if (dev->ops->write_config)
+			dev->ops->write_config(dev, offset - CONFIG_OFFSET, data, len);
 	} else if (len == 4 && write) {
 		write_register(dev, offset, value);
 	} else if (len == 4) {

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* QMP commands of single devices; rows of the table in qmp.c. */
+#ifndef HG_QMP_DEVICES_H
+#define HG_QMP_DEVICES_H
+
+#include "control.h"
+
+/* qmp_balloon.c: QEMU's `balloon` and `query-balloon`, and QEMU's guest-stats as a command. */
+json_t *qmp_balloon(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
+json_t *qmp_query_balloon(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
+json_t *qmp_balloon_stats(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
+
+#endif
