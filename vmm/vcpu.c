@@ -273,18 +273,28 @@ static bool park(struct vcpu *v)
 	return go;
 }
 
+/*
+ * KVM puts the result of an I/O exit into the guest's registers at the next KVM_RUN.  A vCPU
+ * that parks goes there once more and comes back at once, so that its registers are whole for
+ * whoever looks (Documentation/virt/kvm/api.rst, KVM_RUN, note on pending operations).
+ */
 void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
+	bool unfinished = false;
 
 	for (;;) {
-		if (atomic_load(&v->vm->hold) && !park(v))
-			return NULL;
-		if (ioctl(v->fd, KVM_RUN, 0) == 0) {
-			on_exit_reason(v);
-		} else if (errno != EINTR && errno != EAGAIN) {
-			fail(v, "KVM_RUN failed", errno);
+		if (atomic_load(&v->vm->hold)) {
+			if (unfinished)
+				v->run->immediate_exit = 1;
+			else if (!park(v))
+				return NULL;
 		}
+		unfinished = ioctl(v->fd, KVM_RUN, 0) == 0;
+		if (unfinished)
+			on_exit_reason(v);
+		else if (errno != EINTR && errno != EAGAIN)
+			fail(v, "KVM_RUN failed", errno);
 	}
 }
 

@@ -342,6 +342,7 @@ static const struct virtio_ops blk_ops = {
 	.queue_size = QUEUE_SIZE,
 	.notify = blk_notify,
 	.reset = blk_reset,
+	.quiesce = blk_reset,
 	.destroy = blk_destroy,
 };
 

@@ -18,6 +18,9 @@
 
 #define VIRTIO_MAX_QUEUES 17 /* eight pairs and a control queue */
 
+struct error;
+struct snap_in;
+struct snap_out;
 struct virtio_dev;
 struct virtio_notifiers;
 
@@ -43,6 +46,24 @@ struct virtio_ops {
 	void (*write_config)(struct virtio_dev *dev, uint64_t offset, const uint8_t *data,
 			     unsigned int len);
 	void (*destroy)(struct virtio_dev *dev);
+	/*
+	 * Snapshots; all may be NULL.  What the transport and the rings hold is saved without a
+	 * device's help (snapshot/devices.c); these are for the rest, called with vCPUs parked.
+	 *
+	 * cannot_save: why this device, as it is now, cannot be in a snapshot; NULL: it can.
+	 * quiesce: ends what is in flight and loses none of it: each chain that was popped is
+	 *	pushed or unpopped, and guest RAM is not touched any more.  NULL: between two
+	 *	callbacks of this device nothing is ever in flight.
+	 * resume: the other way, when the VM goes on after its snapshot; kicks follow.
+	 * save, load: state of its own (snapshot/format.h).  load() comes before activate(), which
+	 *	follows if the driver had set DRIVER_OK; the bytes are to be trusted no more than
+	 *	a guest's.
+	 */
+	const char *(*cannot_save)(const struct virtio_dev *dev);
+	void (*quiesce)(struct virtio_dev *dev);
+	void (*resume)(struct virtio_dev *dev);
+	void (*save)(const struct virtio_dev *dev, struct snap_out *out);
+	int (*load)(struct virtio_dev *dev, struct snap_in *in, struct error *e);
 };
 
 struct virtio_dev {
