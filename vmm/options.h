@@ -60,8 +60,9 @@ struct vm_config {
 	const char *log;	 /* NULL: stderr */
 	bool daemonize;
 	bool sandbox;
-	bool serial;	/* an 8250 at 0x3f8, though the command line does not name one */
-	bool hugepages; /* ask for transparent huge pages behind guest RAM (the default) */
+	bool serial;	   /* an 8250 at 0x3f8, though the command line does not name one */
+	bool packed_rings; /* offer packed virtqueues beside split ones */
+	bool hugepages;	   /* ask for transparent huge pages behind guest RAM (the default) */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_ERROR };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of this machine's devices, and the few ports that are not worth a file. */
+#include <linux/virtio_config.h>
 #include <string.h>
 
 #include "control.h"
@@ -116,6 +117,8 @@ static int add_device(struct vm *vm, struct virtio_dev *dev, struct error *e)
 				 "too many devices: disks, networks and the rest "
 				 "are at most %d together, the console and entropy included",
 				 MAX_VIRTIO);
+	if (vm->cfg->packed_rings && !dev->split_only)
+		dev->features |= 1ull << VIRTIO_F_RING_PACKED;
 	dev->irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_VIRTIO + i};
 	bus_claim(&vm->mmio, VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE, VIRTIO_MMIO_STRIDE,
 		  virtio_mmio_access, dev, true);

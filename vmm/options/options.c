@@ -71,6 +71,8 @@ static const struct row rows[] = {
 	 "virtio-net on a new tap, put on bridge BR; repeat (up to\n"
 	 "4); the default MAC follows from NAME",
 	 0, option_net},
+	{ON, "packed-rings", NULL, "offer virtio's packed virtqueues beside split ones",
+	 FIELD(packed_rings), 0},
 
 	{HEADING, "Sockets and files", 0, 0, 0, 0},
 	{TEXT, "run-dir", "DIR",

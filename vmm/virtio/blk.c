@@ -19,7 +19,7 @@
 #define SEG_MAX	   (QUEUE_SIZE - 2) /* header and status take one descriptor each */
 
 struct request {
-	uint16_t head;
+	uint32_t head;
 	uint32_t type; /* VIRTIO_BLK_T_* */
 	uint8_t *status;
 	unsigned int nsegs;

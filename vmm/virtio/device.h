@@ -75,6 +75,7 @@ struct virtio_dev {
 	uint64_t features;	  /* offered; VERSION_1, EVENT_IDX, INDIRECT_DESC are added */
 	uint64_t driver_features; /* accepted */
 	uint32_t device_features_sel, driver_features_sel, queue_sel;
+	bool split_only; /* the rings are served by somebody who knows no packed ones (vhost) */
 	uint8_t status;
 	atomic_uint isr;	/* InterruptStatus: 1 used buffer, 2 configuration */
 	atomic_uint isr_always; /* bits that read as set in any case (virtio/notifiers.h) */

@@ -175,6 +175,7 @@ static void write_queue_ready(struct virtio_dev *dev, struct vq *q, uint32_t val
 		return;
 	q->event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
+	q->packed = virtio_has(dev, VIRTIO_F_RING_PACKED);
 	if (vq_enable(q))
 		virtio_break(dev, "a queue has an unusable size or address");
 }

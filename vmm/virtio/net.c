@@ -75,7 +75,7 @@ static bool receive_one(struct net *n, struct vq *q, struct vq_chain *c)
 	if (got < (ssize_t)HEADER_SIZE) {
 		if (got < 0 && errno != EAGAIN && errno != EINTR)
 			watch(n, false); /* the tap was taken down or away */
-		vq_unpop(q);
+		vq_unpop(q, c);
 		return false;
 	}
 	iov_write(c->iov + c->nread, c->nwrite, offsetof(struct virtio_net_hdr_v1, num_buffers),

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "virtio/queue.h"
 
-#include <linux/virtio_ring.h>
 #include <string.h>
 
-#define DESC_SIZE sizeof(struct vring_desc)
+#include "virtio/queue_private.h"
 
 /* avail: flags, idx, ring[size], used_event.  used: flags, idx, {id, len}[size], avail_event. */
 #define AVAIL_BYTES(size) (2ull * (3 + (size)))
@@ -25,7 +24,11 @@ void vq_reset(struct vq *q)
 
 int vq_enable(struct vq *q)
 {
-	if (!q->size || q->size > q->max || (q->size & (q->size - 1)))
+	if (!q->size || q->size > q->max)
+		return -1;
+	if (q->packed)
+		return packed_enable(q);
+	if (q->size & (q->size - 1))
 		return -1;
 	if ((q->desc_gpa & 15) || (q->avail_gpa & 1) || (q->used_gpa & 3))
 		return -1;
@@ -35,12 +38,12 @@ int vq_enable(struct vq *q)
 	if (!q->desc || !q->avail || !q->used)
 		return -1;
 	/* A ring begins at 0 (2.7.1), also one that replaces another without a device reset. */
-	q->next_avail = q->next_used = q->last_signal = 0;
+	q->next_avail = q->next_used = q->given = q->last_signal = 0;
 	q->ready = true;
 	return 0;
 }
 
-static int complain(struct vq *q, const char *what)
+int vq_complain(struct vq *q, const char *what)
 {
 	q->broken = true;
 	q->complaint = what;
@@ -69,58 +72,66 @@ static struct vring_desc copy_desc(const uint8_t *table, uint32_t index)
 	return d;
 }
 
-static int add_buffer(struct vq *q, struct vq_chain *c, const struct vring_desc *d)
+int vq_add_buffer(struct vq *q, struct vq_chain *c, uint64_t gpa, uint32_t len, uint16_t flags)
 {
 	unsigned int n = c->nread + c->nwrite;
 	void *p;
 
 	if (n == VQ_MAX_SEGS)
-		return complain(q, "a chain has too many buffers");
-	p = memory_at(q->mem, d->addr, d->len);
+		return vq_complain(q, "a chain has too many buffers");
+	p = memory_at(q->mem, gpa, len);
 	if (!p)
-		return complain(q, "a buffer is not in RAM");
-	if (d->flags & VRING_DESC_F_WRITE) {
+		return vq_complain(q, "a buffer is not in RAM");
+	if (flags & VRING_DESC_F_WRITE) {
 		c->nwrite++;
-		c->write_len += d->len;
+		c->write_len += len;
 	} else {
-		/* 2.7.4.2: everything the device reads comes first. */
+		/* 2.7.4.2, 2.8.5: everything the device reads comes first. */
 		if (c->nwrite)
-			return complain(q, "a readable buffer follows a writable one");
+			return vq_complain(q, "a readable buffer follows a writable one");
 		c->nread++;
-		c->read_len += d->len;
+		c->read_len += len;
 	}
-	c->iov[n] = (struct iovec){.iov_base = p, .iov_len = d->len};
+	c->iov[n] = (struct iovec){.iov_base = p, .iov_len = len};
 	return 0;
+}
+
+const uint8_t *vq_indirect_table(struct vq *q, uint64_t gpa, uint32_t len, uint16_t flags)
+{
+	const uint8_t *table = NULL;
+
+	if (!q->indirect)
+		vq_complain(q, "an indirect table that was not negotiated");
+	else if (flags & VRING_DESC_F_NEXT)
+		vq_complain(q, "an indirect descriptor has a successor");
+	else if (!len || len % DESC_SIZE)
+		vq_complain(q, "an indirect table has a bad length");
+	else if (!(table = memory_at(q->mem, gpa, len)))
+		vq_complain(q, "an indirect table is not in RAM");
+	return table;
 }
 
 static int walk_indirect(struct vq *q, struct vq_chain *c, const struct vring_desc *ref)
 {
+	const uint8_t *table = vq_indirect_table(q, ref->addr, ref->len, ref->flags);
 	uint32_t count = ref->len / DESC_SIZE, index = 0, steps;
 	struct vring_desc d;
-	uint8_t *table;
 
-	if (!q->indirect)
-		return complain(q, "an indirect table that was not negotiated");
-	if (ref->flags & VRING_DESC_F_NEXT)
-		return complain(q, "an indirect descriptor has a successor");
-	if (!count || ref->len % DESC_SIZE)
-		return complain(q, "an indirect table has a bad length");
-	table = memory_at(q->mem, ref->addr, ref->len);
 	if (!table)
-		return complain(q, "an indirect table is not in RAM");
+		return -1;
 	for (steps = 0; steps < VQ_MAX_SEGS; steps++) {
 		d = copy_desc(table, index);
 		if (d.flags & VRING_DESC_F_INDIRECT)
-			return complain(q, "indirect tables are nested");
-		if (add_buffer(q, c, &d))
+			return vq_complain(q, "indirect tables are nested");
+		if (vq_add_buffer(q, c, d.addr, d.len, d.flags))
 			return -1;
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			return 0;
 		index = d.next;
 		if (index >= count)
-			return complain(q, "an index points outside its indirect table");
+			return vq_complain(q, "an index points outside its indirect table");
 	}
-	return complain(q, "an indirect chain is too long or loops");
+	return vq_complain(q, "an indirect chain is too long or loops");
 }
 
 static int walk(struct vq *q, struct vq_chain *c)
@@ -132,15 +143,15 @@ static int walk(struct vq *q, struct vq_chain *c)
 		d = copy_desc(q->desc, index);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return walk_indirect(q, c, &d);
-		if (add_buffer(q, c, &d))
+		if (vq_add_buffer(q, c, d.addr, d.len, d.flags))
 			return -1;
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			return 0;
 		index = d.next;
 		if (index >= q->size)
-			return complain(q, "a descriptor index is outside the ring");
+			return vq_complain(q, "a descriptor index is outside the ring");
 	}
-	return complain(q, "a chain loops");
+	return vq_complain(q, "a chain loops");
 }
 
 int vq_pop(struct vq *q, struct vq_chain *c)
@@ -151,15 +162,17 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 		return 0;
 	if (q->broken)
 		return -1;
+	if (q->packed)
+		return packed_pop(q, c);
 	idx = __atomic_load_n(&q->avail[1], __ATOMIC_ACQUIRE);
 	waiting = idx - q->next_avail;
 	if (!waiting)
 		return 0;
 	if (waiting > q->size)
-		return complain(q, "the available index ran past the ring");
+		return vq_complain(q, "the available index ran past the ring");
 	c->head = __atomic_load_n(&q->avail[2 + (q->next_avail & (q->size - 1))], __ATOMIC_RELAXED);
 	if (c->head >= q->size)
-		return complain(q, "a head index is outside the ring");
+		return vq_complain(q, "a head index is outside the ring");
 	c->nread = c->nwrite = 0;
 	c->read_len = c->write_len = 0;
 	if (walk(q, c))
@@ -168,26 +181,52 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 	return 1;
 }
 
-void vq_unpop(struct vq *q)
+void vq_unpop(struct vq *q, const struct vq_chain *c)
 {
-	q->next_avail--;
+	if (q->packed)
+		packed_unpop(q, c);
+	else
+		q->next_avail--;
 }
 
-void vq_push(struct vq *q, uint16_t head, uint32_t written)
+void vq_fill(struct vq *q, uint32_t head, uint32_t written)
 {
 	uint32_t entry[2] = {head, written};
 
 	if (!q->ready)
 		return;
+	if (q->packed) {
+		packed_fill(q, head, written);
+		return;
+	}
 	memcpy(q->used + 2 + 4 * (q->next_used & (q->size - 1)), entry, sizeof(entry));
 	q->next_used++;
+}
+
+void vq_flush(struct vq *q)
+{
+	if (!q->ready)
+		return;
+	if (q->packed) {
+		packed_flush(q);
+		return;
+	}
+	q->given = q->next_used;
 	__atomic_store_n(&q->used[1], q->next_used, __ATOMIC_RELEASE);
+}
+
+void vq_push(struct vq *q, uint32_t head, uint32_t written)
+{
+	vq_fill(q, head, written);
+	vq_flush(q);
 }
 
 bool vq_arm(struct vq *q)
 {
 	if (!q->ready || q->broken)
 		return false;
+	if (q->packed)
+		return packed_arm(q);
 	if (q->event_idx) {
 		__atomic_store_n(&q->used[2 + 4 * q->size], q->next_avail, __ATOMIC_RELAXED);
 		/* The event index must be visible before the available index is looked at. */
@@ -200,16 +239,18 @@ bool vq_wants_irq(struct vq *q)
 {
 	uint16_t event, before = q->last_signal;
 
-	if (!q->ready || before == q->next_used)
+	if (!q->ready || before == q->given)
 		return false;
-	/* The used index must be visible before the driver's wish is read. */
+	/* What was given back must be visible before the driver's wish is read. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	q->last_signal = q->next_used;
+	if (q->packed)
+		return packed_wants_irq(q);
+	q->last_signal = q->given;
 	if (!q->event_idx)
 		return !(__atomic_load_n(&q->avail[0], __ATOMIC_RELAXED) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
 	event = __atomic_load_n(&q->avail[2 + q->size], __ATOMIC_RELAXED);
-	return (uint16_t)(q->next_used - event - 1) < (uint16_t)(q->next_used - before);
+	return (uint16_t)(q->given - event - 1) < (uint16_t)(q->given - before);
 }
 
 size_t iov_read(const struct iovec *iov, unsigned int n, size_t skip, void *to, size_t len)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Split virtqueues (virtio 1.2, section 2.7) from the device's side, with indirect
- * descriptors (2.7.5.3) and EVENT_IDX (2.7.10).
+ * Virtqueues from the device's side (virtio 1.2): split rings (section 2.7) and packed rings
+ * (2.8, packed.c) behind one interface, both with indirect descriptors and EVENT_IDX.
  *
  * The rings are the guest's and may change under our hands at any moment: every value is
  * read once into a local copy, the copy is checked, and only the copy is used.  Each walk is
@@ -28,19 +28,28 @@ struct vq {
 	bool broken;	/* the driver broke the rules; nothing is read any more until reset */
 	bool event_idx; /* VIRTIO_F_EVENT_IDX was negotiated */
 	bool indirect;	/* VIRTIO_F_INDIRECT_DESC was */
+	bool packed;	/* VIRTIO_F_RING_PACKED was */
+	/* Split: table, available and used ring.  Packed: ring, driver's and device's events. */
 	uint64_t desc_gpa, avail_gpa, used_gpa;
 	/* Checked by vq_enable() for their whole length; guest RAM stays mapped, so they last. */
 	uint8_t *desc;
 	uint16_t *avail, *used;
-	uint16_t next_avail;   /* free-running index of the next entry to take */
-	uint16_t next_used;    /* free-running index of the next entry to give back */
-	uint16_t last_signal;  /* next_used when the guest was last interrupted */
+	/*
+	 * The next entry to take, and to give back.  Split: free-running indices.  Packed:
+	 * positions in the ring, with the wrap counters beside them.
+	 */
+	uint16_t next_avail, next_used;
+	bool avail_wrap, used_wrap;
+	/* Entries (packed: descriptors) given back, and given back at the last look for an irq. */
+	uint16_t given, last_signal;
+	/* Packed, vq_fill() since vq_flush(): descriptors; place and flags of the first one. */
+	uint16_t filled, first, first_flags;
 	const char *complaint; /* set with `broken`: which rule */
 };
 
 /* One request: iov[0 .. nread) to read from, then iov[nread .. nread + nwrite) to write to. */
 struct vq_chain {
-	uint16_t head;
+	uint32_t head; /* names the chain to vq_push(); 32 bits, to be kept whole */
 	unsigned int nread, nwrite;
 	uint64_t read_len, write_len; /* bytes in each part */
 	struct iovec iov[VQ_MAX_SEGS];
@@ -56,10 +65,17 @@ int vq_enable(struct vq *q);
 int vq_pop(struct vq *q, struct vq_chain *c);
 
 /* Gives a chain back with `written` bytes in its writable part. */
-void vq_push(struct vq *q, uint16_t head, uint32_t written);
+void vq_push(struct vq *q, uint32_t head, uint32_t written);
 
-/* Puts the chain just popped back, to be popped again. */
-void vq_unpop(struct vq *q);
+/*
+ * The same in two steps, for answers that span several chains (5.1.6.4: all buffers of a
+ * packet must appear at once): vq_fill() each, then vq_flush() shows them to the driver.
+ */
+void vq_fill(struct vq *q, uint32_t head, uint32_t written);
+void vq_flush(struct vq *q);
+
+/* Puts the chain just popped back, to be popped again; several in reverse order. */
+void vq_unpop(struct vq *q, const struct vq_chain *c);
 
 /*
  * Asks to be notified of the next request.  True: one came in meanwhile, look again.
@@ -67,7 +83,7 @@ void vq_unpop(struct vq *q);
  */
 bool vq_arm(struct vq *q);
 
-/* Whether the pushes since the last call want an interrupt (2.7.7.2). */
+/* Whether the pushes since the last call want an interrupt (2.7.7.2, 2.8.10). */
 bool vq_wants_irq(struct vq *q);
 
 /* Copy between a flat buffer and part of a chain; both return how many bytes were copied. */
