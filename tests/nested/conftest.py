@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One nested host for all tests here, booted when it is first wanted and after a failure.
+
+A test module that needs more files in the host defines ``nest_overlay(overlay, cfg)``, which adds
+them to the second initramfs before the host boots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hypergen import config, debs, ext4, run
+from hypergen.config import BuildConfig
+from tests.bench.overlay import Overlay
+from tests.e2e.files import only
+from tests.nested import nest as nests
+from tests.nested.nest import Nest
+
+TOP = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+FAILED = pytest.StashKey[bool]()
+CFLAGS = ("-std=gnu11", "-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One more try for a test that waited in vain: see tests/e2e/conftest.py, which says why."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["TimedOut"]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:  # the type of a wrapper is looser than mypy can say
+    report = yield
+    if report.failed:  # type: ignore[attr-defined]
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def cfg() -> BuildConfig:
+    """The settings that `make test` was started with."""
+    return config.load()
+
+
+def _vmm(cfg: BuildConfig, folder: Path) -> Path:
+    """The VMM of this source tree, which out/bzImage may not hold yet."""
+    build = cfg.out / "nested" / "vmm"
+    log = cfg.logs / "nested-vmm.log"
+    argv: list[str | Path] = ["make", "-C", TOP / "vmm", f"O={build.resolve()}", f"-j{cfg.jobs}"]
+    run.run([*argv, "all"], log=log)
+    run.run(["strip", "-s", "-o", folder / "hg-vmm", build / "hg-vmm"], log=log)
+    return folder / "hg-vmm"
+
+
+def _programs(folder: Path) -> dict[str, Path]:
+    built = {}
+    for source in sorted((HERE / "programs").glob("*.c")):
+        built[source.stem] = folder / source.stem
+        argv = ["cc", *CFLAGS, "-o", str(folder / source.stem), str(source)]
+        subprocess.run(argv, check=True)
+        subprocess.run(["strip", "-s", str(folder / source.stem)], check=True)
+    return built
+
+
+def _guest_initrd(cfg: BuildConfig, target: Path) -> Path:
+    deb = debs.fetch(cfg, ["busybox-static"])["busybox-static"]
+    busybox = debs.unpack(cfg, deb) / "bin/busybox"
+    initrd = Overlay()
+    initrd.copy("init", HERE / "guest-init")
+    initrd.copy("bin/busybox", busybox)
+    for applet in run.capture([busybox, "--list"]).split():
+        if applet != "busybox":
+            initrd.symlink(f"bin/{applet}", "busybox")
+    for folder in ("dev", "proc", "sys"):
+        initrd.directory(folder)
+    initrd.node("dev/console", "c", 5, 1, 0o600)
+    return initrd.write(target)
+
+
+@pytest.fixture(scope="session")
+def overlay(
+    cfg: BuildConfig, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The second initramfs of the host."""
+    folder = tmp_path_factory.mktemp("nest")
+    kernels = cfg.out / "guest_kernel"
+    files = Overlay()
+    files.copy("nest/init", HERE / "host-init")
+    files.copy("usr/bin/hg-vmm", _vmm(cfg, folder))
+    files.copy("nest/vmlinux", only(kernels, "vmlinux-*"))
+    files.copy("nest/bzImage", only(kernels, "bzImage-*"))
+    files.copy("nest/guest.cpio", _guest_initrd(cfg, folder / "guest.cpio"))
+    for name, program in _programs(folder).items():
+        files.copy(f"nest/bin/{name}", program)
+        fragment = Overlay()
+        fragment.copy(f"bin/{name}", program)
+        files.copy(f"nest/cpio/{name}", fragment.write(folder / f"{name}.cpio"))
+    modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
+    for module in sorted(modules, key=lambda one: one.__name__):
+        if add := getattr(module, "nest_overlay", None):
+            add(files, cfg)
+    return files.write(folder / "overlay.cpio")
+
+
+@pytest.fixture(scope="session")
+def scratch(cfg: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host's disk; its content is forgotten when the host ends."""
+    folder = tmp_path_factory.mktemp("scratch")
+    (folder / "tree").mkdir()
+    image = folder / "disk.img"
+    log = cfg.logs / "nested-mke2fs.log"
+    ext4.make(image, folder / "tree", label="scratch", mib=4096, log=log)
+    return image
+
+
+class Shared:
+    """The one host of the session."""
+
+    def __init__(self, cfg: BuildConfig, overlay: Path, disk: Path) -> None:
+        self._cfg, self._overlay, self._disk = cfg, overlay, disk
+        self._stack = contextlib.ExitStack()
+        self._nest: Nest | None = None
+        self._boots = 0
+
+    def nest(self) -> Nest:
+        """The host, booted if need be."""
+        if self._nest is None:
+            self._boots += 1
+            name = f"nest{self._boots}"
+            self._nest = self._stack.enter_context(
+                nests.boot(self._cfg, self._overlay, self._disk, name)
+            )
+        return self._nest
+
+    def close(self) -> None:
+        """End the machine, if there is one."""
+        self._nest = None
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def shared(cfg: BuildConfig, overlay: Path, scratch: Path) -> Iterator[Shared]:
+    """See :class:`Shared`."""
+    one = Shared(cfg, overlay, scratch)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def nest(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Nest]:
+    """The shared host without guests, and after the test again."""
+    request.node.stash[FAILED] = False  # also when this is another try
+    yield (one := shared.nest())
+    if request.node.stash[FAILED]:
+        shared.close()
+        return
+    one.clean()
