@@ -89,7 +89,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	if ((cfg->sandbox && sandbox_enter(cfg->run_dir, &e)) || vm_start(&vm, &e))
 		return give_up(&vm, &e);
 	log_line("running: kernel %s, %u vCPU, %llu MiB", cfg->kernel, cfg->cpus,
-		 (unsigned long long)(cfg->memory >> 20));
+		 (unsigned long long)(cfg->memory.size >> 20));
 	if (ready_fd >= 0)
 		detach(ready_fd);
 	how = vm_run(&vm);

@@ -3,66 +3,167 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
+#include <linux/mempolicy.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "layout.h"
 
+#define PAGE	  4096ull
 #define HUGE_PAGE (2ull << 20)
 
-#define HOST_PAGE 4096ull
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
-/* fd -1: anonymous. */
-static int map(struct guest_memory *m, uint64_t size, int fd, bool hugepages, struct error *e)
+/* One number of the hugetlb pool with pages of `page` bytes, or 0. */
+static uint64_t pool_count(uint64_t page, const char *name)
 {
-	uint8_t *raw, *base;
+	unsigned long long n = 0;
+	char path[96];
+	FILE *f;
 
-	/* Aligned to 2 MiB, so that a huge page of the host can back one of the guest. */
-	raw = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (raw == MAP_FAILED)
-		return error_set(e, ERROR_MACHINE, "cannot map %llu MiB of guest RAM: %s",
-				 (unsigned long long)(size >> 20), strerror(errno));
-	base = (uint8_t *)(((uintptr_t)raw + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-	if (base != raw)
-		munmap(raw, base - raw);
-	if (base + size != raw + size + HUGE_PAGE)
-		munmap(base + size, raw + HUGE_PAGE - base);
-	if (fd >= 0 && mmap(base, size, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
-		return error_set(e, ERROR_MACHINE, "cannot map %llu MiB of shared RAM: %s",
-				 (unsigned long long)(size >> 20), strerror(errno));
-	/* Both are advice: a kernel built without them says EINVAL and all works the same. */
-	madvise(base, size, hugepages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	madvise(base, size, MADV_DONTDUMP);
-	m->base = base;
-	m->size = size;
-	m->low = size < HOLE_START ? size : HOLE_START;
-	m->fd = fd;
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB/%s",
+		 (unsigned long long)page >> 10, name);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%llu", &n) != 1)
+		n = 0;
+	fclose(f);
+	return n;
+}
+
+static int pool_too_small(const struct memory_config *c, struct error *e)
+{
+	uint64_t need = c->size / c->huge_page, all = pool_count(c->huge_page, "nr_hugepages");
+	uint64_t unused = pool_count(c->huge_page, "free_hugepages");
+	uint64_t promised = pool_count(c->huge_page, "resv_hugepages");
+
+	unused = unused > promised ? unused - promised : 0;
+	return error_set(e, ERROR_MACHINE,
+			 "--memory: %llu huge pages of %s are needed, %llu are free; reserve them: "
+			 "echo %llu > /sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages",
+			 (unsigned long long)need, c->huge_page > HUGE_PAGE ? "1G" : "2M",
+			 (unsigned long long)unused, (unsigned long long)(all - unused + need),
+			 (unsigned long long)c->huge_page >> 10);
+}
+
+/* The memfd behind RAM: sealed, so that none of those who map it can take pages from under us. */
+static int open_memfd(struct guest_memory *m, const struct memory_config *c, struct error *e)
+{
+	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+
+	if (c->huge_page)
+		flags |= MFD_HUGETLB | (c->huge_page > HUGE_PAGE ? MFD_HUGE_1GB : MFD_HUGE_2MB);
+	m->fd = memfd_create("guest-ram", flags);
+	if (m->fd < 0 && c->huge_page)
+		return error_set(e, ERROR_MACHINE, "--memory: this host has no huge pages of %s",
+				 c->huge_page > HUGE_PAGE ? "1G" : "2M");
+	if (m->fd < 0 || ftruncate(m->fd, (off_t)c->size) ||
+	    fcntl(m->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return error_set(e, ERROR_MACHINE, "cannot make guest RAM: %s", strerror(errno));
 	return 0;
 }
 
-int memory_create(struct guest_memory *m, uint64_t size, bool hugepages, struct error *e)
+/* An empty range of addresses, aligned so that a page of the host can be one of the guest. */
+static uint8_t *reserve_addresses(uint64_t size, uint64_t align)
 {
-	return map(m, size, -1, hugepages, e);
+	uint8_t *raw, *base;
+
+	raw = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		   0);
+	if (raw == MAP_FAILED)
+		return NULL;
+	base = (uint8_t *)(((uintptr_t)raw + align - 1) & ~(uintptr_t)(align - 1));
+	if (base != raw)
+		munmap(raw, base - raw);
+	if (base + size != raw + size + align)
+		munmap(base + size, raw + align - base);
+	return base;
 }
 
-int memory_create_shared(struct guest_memory *m, uint64_t size, bool hugepages, struct error *e)
+/* Puts memory at m->base, in the place of whatever is there.  0, or -1 with errno. */
+static int map_ram(const struct guest_memory *m)
 {
-	int fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* The pool's pages are promised at once (no NORESERVE): a fault later would be a SIGBUS. */
+	int flags = MAP_FIXED | (m->pool ? 0 : MAP_NORESERVE) |
+		    (m->fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 
-	/* Sealed: whoever gets the descriptor cannot shrink RAM under the guest (SIGBUS). */
-	if (fd < 0 || ftruncate(fd, (off_t)size) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
-		error_set(e, ERROR_MACHINE, "cannot make %llu MiB of shared RAM: %s",
-			  (unsigned long long)(size >> 20), strerror(errno));
-	} else if (!map(m, size, fd, hugepages, e)) {
+	return mmap(m->base, m->size, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED ? -1
+											     : 0;
+}
+
+static int bind_node(const struct guest_memory *m, unsigned int node, struct error *e)
+{
+	unsigned long mask[MEMORY_MAX_NODES / (8 * sizeof(long))] = {0};
+	const unsigned int bits = 8 * sizeof(mask[0]);
+
+	mask[node / bits] = 1ul << node % bits;
+	/* The kernel takes one bit less than it is told (get_nodes(), mm/mempolicy.c). */
+	if (!syscall(SYS_mbind, m->base, m->size, MPOL_BIND, mask, MEMORY_MAX_NODES + 1, 0))
 		return 0;
+	if (errno == EINVAL)
+		return error_set(e, ERROR_USER, "--memory: this host has no NUMA node %u", node);
+	return error_set(e, ERROR_MACHINE, "--memory: node=%u: %s", node,
+			 errno == ENOSYS ? "the host's kernel has no NUMA" : strerror(errno));
+}
+
+static int populate(const struct guest_memory *m)
+{
+	uint64_t at;
+
+	if (!madvise(m->base, m->size, MADV_POPULATE_WRITE))
+		return 0;
+	if (errno != EINVAL)
+		return -1;
+	/* A kernel before 5.14.  Nobody else writes there yet. */
+	for (at = 0; at < m->size; at += PAGE)
+		*(volatile uint8_t *)(m->base + at) = 0;
+	return 0;
+}
+
+static int advise(const struct guest_memory *m, const struct memory_config *c, struct error *e)
+{
+	/* Both are wishes: a kernel built without them says EINVAL and all works the same. */
+	if (!m->pool)
+		madvise(m->base, m->size, c->small_pages ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+	madvise(m->base, m->size, MADV_DONTDUMP);
+	if (c->mergeable && madvise(m->base, m->size, MADV_MERGEABLE))
+		return error_set(e, ERROR_MACHINE, "--memory: mergeable: %s",
+				 errno == EINVAL ? "the host's kernel has no KSM"
+						 : strerror(errno));
+	if (c->bound && bind_node(m, c->node, e))
+		return -1;
+	if (m->prefault && populate(m))
+		return error_set(e, ERROR_MACHINE, "--memory: prefault: %s",
+				 errno == EFAULT ? "the node has too few huge pages"
+						 : strerror(errno));
+	return 0;
+}
+
+int memory_create(struct guest_memory *m, const struct memory_config *c, struct error *e)
+{
+	m->fd = -1;
+	m->size = c->size;
+	m->low = c->size < HOLE_START ? c->size : HOLE_START;
+	m->pool = c->huge_page;
+	/* Pages promised by the pool may be of another node, and the fault would be a SIGBUS. */
+	m->prefault = c->prefault || (m->pool && c->bound);
+	if ((c->shared || m->pool) && open_memfd(m, c, e))
+		return -1;
+	m->base = reserve_addresses(c->size, m->pool ? c->huge_page : HUGE_PAGE);
+	if (!m->base || map_ram(m)) {
+		if (m->base && m->pool && errno == ENOMEM)
+			return pool_too_small(c, e);
+		return error_set(e, ERROR_MACHINE, "cannot map %llu MiB of guest RAM: %s",
+				 (unsigned long long)(c->size >> 20), strerror(errno));
 	}
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	return advise(m, c, e);
 }
 
 void memory_destroy(struct guest_memory *m)
@@ -83,19 +184,25 @@ static int give_back(const struct guest_memory *m, uint8_t *at, uint64_t len)
 
 int memory_clear(struct guest_memory *m)
 {
-	return give_back(m, m->base, m->size);
+	if (give_back(m, m->base, m->size))
+		return -1;
+	/* A hole in hugetlb gives up what was promised as well: ask again. */
+	if (m->pool && map_ram(m))
+		return -1;
+	return m->prefault ? populate(m) : 0;
 }
 
 int memory_discard(const struct guest_memory *m, void *at, uint64_t len)
 {
 	uint64_t start = (uint8_t *)at - m->base, end;
+	bool inside = (uint8_t *)at >= m->base && start <= m->size && len <= m->size - start;
 
-	if ((uint8_t *)at < m->base || start > m->size || len > m->size - start) {
-		errno = EFAULT;
+	if (!inside || m->pool) {
+		errno = inside ? EOPNOTSUPP : EFAULT;
 		return -1;
 	}
-	end = (start + len) & ~(HOST_PAGE - 1);
-	start = (start + HOST_PAGE - 1) & ~(HOST_PAGE - 1);
+	end = (start + len) & ~(PAGE - 1);
+	start = (start + PAGE - 1) & ~(PAGE - 1);
 	return start < end ? give_back(m, m->base + start, end - start) : 0;
 }
 

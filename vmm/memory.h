@@ -3,10 +3,9 @@
  * Guest RAM, and the one door to it: no other file turns a guest-physical address
  * (GPA) into a pointer, and no function here does so without a length.
  *
- * RAM is one mapping: anonymous, or a memfd when another process (a vhost-user back end) has
- * to see it too.  Its first `low` bytes appear at GPA 0, the rest at
- * 4 GiB (layout.h: the hole holds devices).  A range that touches the hole, the end of
- * RAM or wraps around is refused as a whole.
+ * RAM is one mapping, of anonymous memory or of a memfd.  Its first `low` bytes appear at
+ * GPA 0, the rest at 4 GiB (layout.h: the hole holds devices).  A range that touches the
+ * hole, the end of RAM or wraps around is refused as a whole.
  */
 #ifndef HG_MEMORY_H
 #define HG_MEMORY_H
@@ -17,26 +16,40 @@
 
 #include "error.h"
 
+#define MEMORY_MAX_NODES 1024
+
+/* What the host puts behind RAM. */
+struct memory_config {
+	uint64_t size;	    /* bytes, a multiple of 4096 and of huge_page */
+	uint64_t huge_page; /* 2 MiB or 1 GiB: pages of the host's hugetlb pool; 0: none of it */
+	bool small_pages;   /* no transparent huge pages either */
+	bool shared;	    /* a memfd, which other processes can map (implied by huge_page) */
+	bool prefault;	    /* all of it is there before the guest starts */
+	bool mergeable;	    /* the host's KSM may share equal pages between VMs */
+	bool bound;	    /* only memory of NUMA node `node` */
+	unsigned int node;  /* below MEMORY_MAX_NODES */
+};
+
 struct guest_memory {
 	uint8_t *base;
 	uint64_t size; /* bytes of RAM in all */
 	uint64_t low;  /* bytes of it below the hole */
-	int fd;	       /* the memfd behind it, offset 0 at base; -1: nobody else can map it */
+	int fd;	       /* the memfd whose offset 0 is `base`, sealed in its size; -1: none */
+	bool pool;     /* of the hugetlb pool: pages are not given back while the VM lives */
+	bool prefault;
 };
 
-/* Maps `size` bytes (a multiple of 4096) of zeroed RAM; nothing is allocated until touched. */
-int memory_create(struct guest_memory *m, uint64_t size, bool hugepages, struct error *e);
-/* The same with a memfd behind it that other processes can map; costs more per fault. */
-int memory_create_shared(struct guest_memory *m, uint64_t size, bool hugepages, struct error *e);
+/* Maps zeroed RAM; nothing of it is allocated until touched, unless *c asks for that. */
+int memory_create(struct guest_memory *m, const struct memory_config *c, struct error *e);
 void memory_destroy(struct guest_memory *m);
 
-/* Gives all pages back to the host: the guest would read zeros again.  0, or -1 with errno. */
+/* The guest reads zeros everywhere again; its pages go back to the host.  0, or -1 with errno. */
 int memory_clear(struct guest_memory *m);
 
 /*
  * Gives the whole host pages inside [at, at + len) back to the host; what they held is lost.
  * `at` came from memory_at() or a virtqueue.  0, or -1 with errno: EFAULT the range is not
- * RAM, else what madvise(2) said (memory that is locked or cannot be punched stays).
+ * RAM, EOPNOTSUPP RAM is of the hugetlb pool, else what madvise(2) said.
  */
 int memory_discard(const struct guest_memory *m, void *at, uint64_t len);
 

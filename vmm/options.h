@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "memory.h"
 
 #define MAX_CPUS      16
 #define MAX_DISKS     12
@@ -46,7 +47,7 @@ struct vm_config {
 	const char *cmdline;
 	const char *name;
 	unsigned int cpus;
-	uint64_t memory; /* bytes, a multiple of 4096 */
+	struct memory_config memory;
 	enum boot_method boot;
 	struct disk_config disks[MAX_DISKS];
 	unsigned int ndisks;
@@ -62,7 +63,6 @@ struct vm_config {
 	bool sandbox;
 	bool serial;	   /* an 8250 at 0x3f8, though the command line does not name one */
 	bool packed_rings; /* offer packed virtqueues beside split ones */
-	bool hugepages;	   /* ask for transparent huge pages behind guest RAM (the default) */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_ERROR };

@@ -215,8 +215,8 @@ static json_t *info(struct vm *vm, struct control *c, json_t *args, char *text, 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	uptime = (now.tv_sec * 1000000000ll + now.tv_nsec - (long long)vm->started_ns) / 1000000;
 	return json_pack("{s:o,s:I,s:i,s:I,s:i,s:I,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:i}", "name",
-			 text_value(vm->cfg->name), "memory", (json_int_t)vm->cfg->memory, "cpus",
-			 vm->cfg->cpus, "uptime_ms", uptime, "pid", getpid(), "resets",
+			 text_value(vm->cfg->name), "memory", (json_int_t)vm->cfg->memory.size,
+			 "cpus", vm->cfg->cpus, "uptime_ms", uptime, "pid", getpid(), "resets",
 			 (json_int_t)vm->resets, "kernel", text_value(vm->cfg->kernel), "initrd",
 			 text_value(vm->cfg->initrd), "boot",
 			 vm->entry.method == BOOT_PVH ? "pvh" : "linux64", "cmdline",

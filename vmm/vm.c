@@ -287,7 +287,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 		return -1;
 	if (loop_create(&vm->loop, &vm->lock))
 		return error_set(e, ERROR_MACHINE, "epoll: %s", strerror(errno));
-	if (memory_create(&vm->mem, cfg->memory, cfg->hugepages, e) || watch_signals(vm, e))
+	if (memory_create(&vm->mem, &cfg->memory, e) || watch_signals(vm, e))
 		return -1;
 	vm->console = console_create(&vm->loop, cfg->console, cfg->console_log, e);
 	if (!vm->console || platform_create(vm, e))

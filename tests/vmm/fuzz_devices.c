@@ -52,7 +52,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	log_open("/dev/null");
-	CHECK(memory_create(&mem, RAM, false, &e) == 0);
+	CHECK(memory_create(&mem, &(struct memory_config){.size = RAM}, &e) == 0);
 	CHECK(loop_create(&loop, &lock) == 0);
 	temp_image(image);
 	temp_image(image_ro);

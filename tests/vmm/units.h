@@ -18,7 +18,7 @@ static struct error err;
 
 static inline void setup(uint64_t ram)
 {
-	CHECK(memory_create(&mem, ram, false, &err) == 0);
+	CHECK(memory_create(&mem, &(struct memory_config){.size = ram}, &err) == 0);
 	CHECK(loop_create(&loop, &lock) == 0);
 }
 

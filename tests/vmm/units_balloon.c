@@ -24,12 +24,10 @@ static unsigned int resident(uint64_t gpa)
 
 static void discard_from_any_memory(bool shared)
 {
+	const struct memory_config c = {.size = MIB(16), .small_pages = true, .shared = shared};
 	uint8_t *p;
 
-	if (shared)
-		CHECK(memory_create_shared(&mem, MIB(16), false, &err) == 0 && mem.fd >= 0);
-	else
-		CHECK(memory_create(&mem, MIB(16), false, &err) == 0 && mem.fd == -1);
+	CHECK(memory_create(&mem, &c, &err) == 0 && (mem.fd >= 0) == shared);
 	p = memory_at(&mem, 0x400000, PAGES * 4096);
 	memset(p, 0x5a, PAGES * 4096);
 	CHECK(resident(0x400000) == PAGES);
@@ -63,7 +61,8 @@ static void shared_memory_is_seen_by_others_and_never_shrinks(void)
 {
 	uint8_t *other;
 
-	CHECK(memory_create_shared(&mem, MIB(16), true, &err) == 0);
+	CHECK(memory_create(&mem, &(struct memory_config){.size = MIB(16), .shared = true}, &err) ==
+	      0);
 	other = mmap(NULL, MIB(16), PROT_READ | PROT_WRITE, MAP_SHARED, mem.fd, 0);
 	CHECK(other != MAP_FAILED);
 	other[0x12345] = 7;

@@ -345,7 +345,7 @@ static void options_understand_disks_and_nets(void)
 	CHECK(options_parse(11, argv, &cfg, &err) == OPTIONS_RUN);
 	CHECK(!strcmp(cfg.disks[0].path, "/a,b c.img") && cfg.disks[0].read_only);
 	CHECK(!strcmp(cfg.nets[0].tap, "hg1") && !strcmp(cfg.nets[0].bridge, "br0"));
-	CHECK(cfg.nets[0].mac[5] == 0x56 && cfg.memory == 2ull << 30 && cfg.cpus == 16);
+	CHECK(cfg.nets[0].mac[5] == 0x56 && cfg.memory.size == 2ull << 30 && cfg.cpus == 16);
 }
 
 static void options_know_sizes_and_defaults(void)
@@ -372,12 +372,13 @@ static void options_know_sizes_and_defaults(void)
 	unsigned int i;
 
 	CHECK(options_parse(3, argv, &cfg, &err) == OPTIONS_RUN);
-	CHECK(cfg.cpus == 1 && cfg.memory == 512ull << 20 && cfg.sandbox && cfg.hugepages);
+	CHECK(cfg.cpus == 1 && cfg.memory.size == 512ull << 20 && cfg.sandbox &&
+	      !cfg.memory.small_pages);
 	CHECK(!cfg.daemonize && !cfg.serial && !cfg.ndisks && !cfg.nnets && !cfg.control);
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		argv[4] = (char *)sizes[i].text;
 		CHECK((options_parse(5, argv, &cfg, &err) == OPTIONS_RUN) == !!sizes[i].bytes);
-		CHECK(!sizes[i].bytes || cfg.memory == sizes[i].bytes);
+		CHECK(!sizes[i].bytes || cfg.memory.size == sizes[i].bytes);
 	}
 }
 

@@ -36,7 +36,7 @@ static inline void open_vm(struct vm_config *cfg)
 	CHECK(fd >= 0 && write(fd, "no kernel", 9) == 9);
 	close(fd);
 	cfg->cpus = 2;
-	cfg->memory = 16 << 20;
+	cfg->memory.size = 16 << 20;
 	cfg->cmdline = cfg->cmdline ? cfg->cmdline : "";
 	cfg->name = cfg->name ? cfg->name : "";
 	cfg->control = in_folder("control.sock");

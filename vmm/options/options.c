@@ -45,14 +45,19 @@ static const struct row rows[] = {
 
 	{HEADING, "Machine", 0, 0, 0, 0},
 	{PARSED, "cpus", "N", "vCPUs, 1 to 16 (default 1)", 0, option_cpus},
-	{PARSED, "memory", "SIZE",
+	{PARSED, "memory",
+	 "SIZE[,hugepages=off|thp|2M|1G][,prefault][,mergeable]\n"
+	 "                  [,shared][,node=N]",
 	 "guest RAM, 16M to 1024G; suffix K, M or G, bare = MiB\n"
-	 "(default 512M)",
+	 "(default 512M). hugepages: of the host, transparent (thp,\n"
+	 "default) or of its reserved pool; prefault: all of it at\n"
+	 "the start; mergeable: KSM may share equal pages;\n"
+	 "shared: a memfd, for back ends outside; node: NUMA",
 	 0, option_memory},
-	{OFF, "no-hugepages", NULL,
-	 "no transparent huge pages behind guest RAM: a slower\n"
-	 "guest, but a few MiB less of the host's RAM",
-	 FIELD(hugepages), 0},
+	{ON, "no-hugepages", NULL,
+	 "the same as hugepages=off: a slower guest, but a few MiB\n"
+	 "less of the host's RAM",
+	 FIELD(memory.small_pages), 0},
 	{ON, "serial", NULL, "an 8250 at 0x3f8 even when --cmdline names no ttyS0", FIELD(serial),
 	 0},
 
@@ -236,9 +241,8 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 	*cfg = (struct vm_config){.cmdline = "",
 				  .name = "",
 				  .cpus = 1,
-				  .memory = DEFAULT_BYTES,
-				  .sandbox = true,
-				  .hugepages = true};
+				  .memory.size = DEFAULT_BYTES,
+				  .sandbox = true};
 	fill_getopt(long_options);
 	optind = 0; /* glibc: start over, for callers that parse more than once */
 	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
