@@ -338,8 +338,9 @@ static void bus_finds_only_whole_accesses(void)
 static void options_understand_disks_and_nets(void)
 {
 	char disk[] = "/a,,b c.img,readonly", net[] = "tap=hg1,bridge=br0,mac=52:54:00:12:34:56";
-	char *argv[] = {"hg-vmm", "--kernel", "k",  "--disk", disk, "--net",
-			net,	  "--memory", "2G", "--cpus", "16", NULL};
+	char memory[] = "2G";
+	char *argv[] = {"hg-vmm", "--kernel", "k",    "--disk", disk, "--net",
+			net,	  "--memory", memory, "--cpus", "16", NULL};
 	struct vm_config cfg;
 
 	CHECK(options_parse(11, argv, &cfg, &err) == OPTIONS_RUN);
@@ -376,7 +377,7 @@ static void options_know_sizes_and_defaults(void)
 	      !cfg.memory.small_pages);
 	CHECK(!cfg.daemonize && !cfg.serial && !cfg.ndisks && !cfg.nnets && !cfg.control);
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		argv[4] = (char *)sizes[i].text;
+		argv[4] = strdup(sizes[i].text);
 		CHECK((options_parse(5, argv, &cfg, &err) == OPTIONS_RUN) == !!sizes[i].bytes);
 		CHECK(!sizes[i].bytes || cfg.memory.size == sizes[i].bytes);
 	}
