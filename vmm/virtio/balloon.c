@@ -33,7 +33,7 @@ struct balloon {
 	struct balloon_stats stats;
 	struct vq_chain chain;
 	bool stats_held; /* the driver's statistics buffer is with us: stats_head */
-	uint16_t stats_head;
+	uint32_t stats_head;
 	struct loop_source timer; /* runs for a second after a change was told */
 	bool told_lately, changed;
 	void (*on_change)(void *arg, uint64_t actual);
