@@ -244,7 +244,7 @@ static uint32_t add_fadt(struct area *area, uint32_t dsdt)
 	return add_table(area, &f.h, "FACP", 6);
 }
 
-static uint32_t add_madt(struct area *area, unsigned int cpus)
+static uint32_t add_madt(struct area *area, const struct cpu_topology *topology)
 {
 	struct __attribute__((packed)) {
 		struct header h;
@@ -256,17 +256,17 @@ static uint32_t add_madt(struct area *area, unsigned int cpus)
 		struct __attribute__((packed)) {
 			uint8_t type, length, uid, apic_id;
 			uint32_t flags;
-		} cpu[256];
+		} cpu[MAX_CPUS];
 	} m = {.lapic = LAPIC_GPA};
 	unsigned int i;
 
 	m.ioapic.type = 1;
 	m.ioapic.length = sizeof(m.ioapic);
 	m.ioapic.gpa = IOAPIC_GPA;
-	for (i = 0; i < cpus && i < 256; i++) {
+	for (i = 0; i < topology_cpus(topology) && i < MAX_CPUS; i++) {
 		m.cpu[i].length = sizeof(m.cpu[i]);
 		m.cpu[i].uid = i;
-		m.cpu[i].apic_id = i;
+		m.cpu[i].apic_id = topology_apic_id(topology, i);
 		m.cpu[i].flags = 1; /* enabled */
 	}
 	m.h.length = offsetof(typeof(m), cpu) + i * sizeof(m.cpu[0]);
@@ -287,7 +287,7 @@ int acpi_build(const struct guest_memory *m, const struct acpi_machine *machine)
 		return -1;
 	dsdt = add_dsdt(&area, machine);
 	xsdt.entries[0] = add_fadt(&area, dsdt);
-	xsdt.entries[1] = add_madt(&area, machine->cpus);
+	xsdt.entries[1] = add_madt(&area, &machine->topology);
 	rsdp.xsdt = add_table(&area, &xsdt.h, "XSDT", 1);
 	if (!dsdt || !xsdt.entries[0] || !xsdt.entries[1] || !rsdp.xsdt)
 		return -1;

@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "memory.h"
+#include "topology.h"
 
 struct acpi_machine {
-	unsigned int cpus;
+	struct cpu_topology topology;
 	unsigned int nvirtio; /* devices at VIRTIO_MMIO_BASE, GSI_VIRTIO and up */
 	bool serial;
 };

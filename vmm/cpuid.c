@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+/*
+ * Topology and time in CPUID, the same in each of the leaves that tell it (Intel SDM vol. 2,
+ * CPUID; AMD APM vol. 3, appendix E).
+ */
 #include "cpuid.h"
 
 #include <cpuid.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LEAF_TOPOLOGY	     0xb
+#define LEAF_TSC	     0x15
+#define LEAF_FREQUENCY	     0x16
 #define LEAF_TOPOLOGY_V2     0x1f
 #define LEAF_KVM	     0x40000000
 #define LEAF_HV_TIMING	     0x40000010
@@ -15,10 +22,21 @@
 
 #define BITS(value, high, low) ((uint32_t)(value) << (low) & (0xffffffffu >> (31 - (high))))
 
-/* Bits of an APIC ID that number the cores of the package. */
-static unsigned int core_bits(unsigned int cpus)
+enum vendor { OTHER, INTEL, AMD };
+
+struct kvm_cpuid_entry2 *cpuid_find(struct cpuid_table *t, uint32_t function, uint32_t index)
 {
-	return cpus > 1 ? 32 - __builtin_clz(cpus - 1) : 0;
+	struct kvm_cpuid_entry2 *e;
+
+	for (e = t->entries; e < t->entries + t->head.nent; e++)
+		if (e->function == function && e->index == index)
+			return e;
+	return NULL;
+}
+
+uint32_t *cpuid_register(struct kvm_cpuid_entry2 *e, enum cpuid_register reg)
+{
+	return reg == EAX ? &e->eax : reg == EBX ? &e->ebx : reg == ECX ? &e->ecx : &e->edx;
 }
 
 static void drop_leaf(struct cpuid_table *t, uint32_t function)
@@ -46,114 +64,181 @@ static struct kvm_cpuid_entry2 *add(struct cpuid_table *t, uint32_t function, ui
 	return e;
 }
 
-/* Cores of one package; what shares a cache with whom. Leaf 4 and 0x8000001d are alike. */
-static void set_cache(struct kvm_cpuid_entry2 *e, unsigned int cpus, bool intel)
+/*
+ * Leaf 4 and 0x8000001d are alike: who shares the cache, and with Intel the cores' part of the ID.
+ * Both count IDs, not CPUs: Linux groups those of AMD by ID / count, which gaps would upset.
+ */
+static void set_cache(struct kvm_cpuid_entry2 *e, const struct cpu_topology *t, bool intel)
 {
-	unsigned int level = e->eax >> 5 & 7;
+	unsigned int level = e->eax >> 5 & 7, threads = topology_thread_bits(t);
+	unsigned int package = topology_package_bits(t);
 
 	if (!(e->eax & 0x1f))
 		return;
 	e->eax &= intel ? 0x3fff : 0xfc003fff;
-	if (level >= 3)
-		e->eax |= BITS(cpus - 1, 25, 14);
+	e->eax |= BITS((1u << (level >= 3 ? package : threads)) - 1, 25, 14);
 	if (intel)
-		e->eax |= BITS((1u << core_bits(cpus)) - 1, 31, 26);
+		e->eax |= BITS((1u << (package - threads)) - 1, 31, 26);
 }
 
-static void edit(struct kvm_cpuid_entry2 *e, const struct cpuid_machine *m, bool amd)
+static void edit(struct kvm_cpuid_entry2 *e, const struct cpuid_machine *m, enum vendor vendor)
 {
+	const struct cpu_topology *t = &m->topology;
+	unsigned int cpus = t->cores * t->threads; /* of a package */
+
 	switch (e->function) {
 	case 1:
-		e->ebx = (e->ebx & 0xff00) | BITS(m->cpus, 23, 16);
+		e->ebx = (e->ebx & 0xff00) | BITS(cpus, 23, 16);
 		e->ecx |= 1u << 31; /* under a hypervisor */
 		e->ecx |= 1u << 21; /* x2APIC: KVM's always can */
 		e->ecx |= m->tsc_deadline ? 1u << 24 : 0;
 		e->edx &= ~(1u << 28);
-		e->edx |= m->cpus > 1 ? 1u << 28 : 0; /* EBX[23:16] is valid */
+		e->edx |= cpus > 1 ? 1u << 28 : 0; /* EBX[23:16] is valid */
 		break;
 	case 4:
-		set_cache(e, m->cpus, true);
+		set_cache(e, t, true);
 		break;
 	case 6:
 		e->eax |= 1u << 2; /* ARAT: the APIC timer never stops, no other one is needed */
 		break;
 	case LEAF_KVM:
-		if (m->tsc_khz && e->eax < LEAF_HV_TIMING)
+		if (m->tsc_khz && m->model == CPU_HOST && e->eax < LEAF_HV_TIMING)
 			e->eax = LEAF_HV_TIMING;
 		break;
 	case 0x80000001:
-		e->ecx &= ~(1u << 1 | (amd ? 0 : 1u << 22));
-		e->ecx |= amd && m->cpus > 1 ? 1u << 1 : 0; /* CmpLegacy: cores, not threads */
-		e->ecx |= amd ? 1u << 22 : 0;		    /* topology extensions: 1d, 1e */
+		e->ecx &= ~(1u << 1 | (vendor == AMD ? 0 : 1u << 22));
+		e->ecx |= vendor == AMD && cpus > 1 ? 1u << 1 : 0; /* CmpLegacy */
+		e->ecx |= vendor == AMD ? 1u << 22 : 0;		   /* topology extensions: 1d, 1e */
 		break;
 	case 0x80000008:
-		e->ecx = amd ? (m->cpus - 1) | core_bits(m->cpus) << 12 : 0;
+		e->ecx = vendor == AMD ? (cpus - 1) | topology_package_bits(t) << 12 : 0;
 		break;
 	case 0x8000001d:
-		set_cache(e, m->cpus, false);
+		set_cache(e, t, false);
 		break;
 	case LEAF_AMD_TOPOLOGY:
-		e->ebx = 0; /* [15:8]: one thread a core */
-		e->ecx = 0; /* one node */
+		e->ebx = BITS(t->threads - 1, 15, 8);
+		e->ecx = 0; /* one node a package; cpuid_for_cpu() adds its number */
 		e->edx = 0;
 		break;
 	}
 }
 
-static void add_topology(struct cpuid_table *t, unsigned int cpus)
+static void add_topology(struct cpuid_table *t, uint32_t leaf, const struct cpu_topology *topology)
 {
 	struct kvm_cpuid_entry2 *e;
 
-	e = add(t, LEAF_TOPOLOGY, 0, true);
+	e = add(t, leaf, 0, true);
 	if (e) {
-		e->ebx = 1;
-		e->ecx = 1 << 8; /* SMT level: no bits */
+		e->eax = topology_thread_bits(topology);
+		e->ebx = topology->threads;
+		e->ecx = 1 << 8; /* SMT level */
 	}
-	e = add(t, LEAF_TOPOLOGY, 1, true);
+	e = add(t, leaf, 1, true);
 	if (e) {
-		e->eax = core_bits(cpus);
-		e->ebx = cpus;
+		e->eax = topology_package_bits(topology);
+		e->ebx = topology->cores * topology->threads;
 		e->ecx = 2 << 8 | 1; /* core level */
 	}
-	e = add(t, LEAF_TOPOLOGY, 2, true);
+	e = add(t, leaf, 2, true);
 	if (e)
 		e->ecx = 2; /* the end */
 }
 
-void cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m)
+/*
+ * The TSC as a fraction of the local APIC timer's clock.  Linux multiplies kHz by the numerator in
+ * 32 bits (native_calibrate_tsc()), so that has to stay below 2^32 / APIC_BUS_KHZ.
+ */
+static void add_tsc_ratio(struct cpuid_table *t, uint32_t tsc_khz)
 {
-	struct kvm_cpuid_entry2 *e;
-	bool amd = false, has_1e = false;
-	unsigned int i;
+	const uint64_t max = 0xffffffffu / APIC_BUS_KHZ;
+	struct kvm_cpuid_entry2 *e = add(t, LEAF_TSC, 0, false);
+	uint64_t n, d, off, best_n = 0, best_d = 1, best = UINT64_MAX;
 
-	/* Two sources of topology are one too many: Linux prefers these, nobody needs them. */
-	drop_leaf(t, LEAF_TOPOLOGY);
-	drop_leaf(t, LEAF_TOPOLOGY_V2);
-	drop_leaf(t, LEAF_AMD_TOPOLOGY_V2);
-	drop_leaf(t, LEAF_HV_TIMING);
-	for (i = 0; i < t->head.nent; i++) {
-		e = &t->entries[i];
-		if (e->function == 0) /* "AuthenticAMD", "HygonGenuine" */
-			amd = e->ebx == 0x68747541 || e->ebx == 0x6f677948;
-		if (e->function == 0 && e->eax < LEAF_TOPOLOGY)
-			e->eax = LEAF_TOPOLOGY;
+	for (d = 1; e && best; d++) {
+		n = (tsc_khz * d + APIC_BUS_KHZ / 2) / APIC_BUS_KHZ;
+		if (n > max)
+			break;
+		off = (uint64_t)llabs((int64_t)(n * APIC_BUS_KHZ) - (int64_t)(tsc_khz * d));
+		if (n && (best == UINT64_MAX || off * best_d < best * d)) {
+			best = off;
+			best_n = n;
+			best_d = d;
+		}
 	}
-	for (i = 0; i < t->head.nent; i++) {
-		has_1e |= t->entries[i].function == LEAF_AMD_TOPOLOGY;
-		if (amd && t->entries[i].function == 0x80000000 &&
-		    t->entries[i].eax < LEAF_AMD_TOPOLOGY)
-			t->entries[i].eax = LEAF_AMD_TOPOLOGY;
-		edit(&t->entries[i], m, amd);
-	}
-	cpuid_check_xstate(t, m->no_xsave);
-	add_topology(t, m->cpus);
-	if (amd && !has_1e)
-		add(t, LEAF_AMD_TOPOLOGY, 0, false);
-	e = m->tsc_khz ? add(t, LEAF_HV_TIMING, 0, false) : NULL;
+	if (!e)
+		return;
+	e->eax = best_n ? (uint32_t)best_d : 0;
+	e->ebx = (uint32_t)best_n; /* 0: the ratio is not told */
+	e->ecx = APIC_BUS_KHZ * 1000u;
+	e = add(t, LEAF_FREQUENCY, 0, false);
+	if (e)
+		e->eax = e->ebx = tsc_khz / 1000; /* MHz */
+}
+
+/* The frequencies, for a guest that would measure them otherwise. */
+static void add_timing(struct cpuid_table *t, const struct cpuid_machine *m, enum vendor vendor)
+{
+	struct kvm_cpuid_entry2 *e, *first = cpuid_find(t, 0, 0);
+
+	if (!m->tsc_khz)
+		return;
+	e = add(t, LEAF_HV_TIMING, 0, false);
 	if (e) {
 		e->eax = m->tsc_khz;
 		e->ebx = APIC_BUS_KHZ;
 	}
+	if (vendor != INTEL)
+		return;
+	if (first->eax < LEAF_FREQUENCY)
+		first->eax = LEAF_FREQUENCY;
+	add_tsc_ratio(t, m->tsc_khz);
+}
+
+static enum vendor vendor_of(const struct kvm_cpuid_entry2 *first)
+{
+	switch (first->ebx) {
+	case 0x756e6547: /* GenuineIntel */
+		return INTEL;
+	case 0x68747541: /* AuthenticAMD */
+	case 0x6f677948: /* HygonGenuine */
+		return AMD;
+	}
+	return OTHER;
+}
+
+int cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m, struct error *e)
+{
+	static const uint32_t ours[] = {LEAF_TOPOLOGY,	LEAF_TOPOLOGY_V2, LEAF_AMD_TOPOLOGY_V2,
+					LEAF_HV_TIMING, LEAF_TSC,	  LEAF_FREQUENCY};
+	struct kvm_cpuid_entry2 *first = cpuid_find(t, 0, 0), *extended;
+	enum vendor vendor;
+	unsigned int i;
+
+	if (!first)
+		return error_set(e, ERROR_MACHINE, "KVM tells nothing of this CPU");
+	vendor = vendor_of(first);
+	if (cpuid_apply_model(t, m, e))
+		return -1;
+	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		drop_leaf(t, ours[i]);
+	extended = cpuid_find(t, 0x80000000, 0);
+	if (vendor == AMD && !cpuid_find(t, LEAF_AMD_TOPOLOGY, 0))
+		add(t, LEAF_AMD_TOPOLOGY, 0, false);
+	if (vendor == AMD && extended && extended->eax < LEAF_AMD_TOPOLOGY)
+		extended->eax = LEAF_AMD_TOPOLOGY;
+	for (i = 0; i < t->head.nent; i++)
+		edit(&t->entries[i], m, vendor);
+	cpuid_check_xstate(t, m->no_xsave);
+	first = cpuid_find(t, 0, 0);
+	if (first->eax < LEAF_TOPOLOGY)
+		first->eax = LEAF_TOPOLOGY;
+	add_topology(t, LEAF_TOPOLOGY, &m->topology);
+	if (first->eax >= LEAF_TOPOLOGY_V2) /* Linux asks this one first, where there is one */
+		add_topology(t, LEAF_TOPOLOGY_V2, &m->topology);
+	if (m->model == CPU_HOST)
+		add_timing(t, m, vendor); /* a model's guest may go on where the TSC is another */
+	return 0;
 }
 
 /*
@@ -175,18 +260,20 @@ bool cpuid_host_hides_xsetbv(void)
 	return !memcmp(name, "TCGTCGTCGTCG", 12);
 }
 
-void cpuid_for_cpu(struct cpuid_table *t, unsigned int apic_id)
+void cpuid_for_cpu(struct cpuid_table *t, const struct cpu_topology *topology, unsigned int cpu)
 {
+	unsigned int apic_id = topology_apic_id(topology, cpu), core = cpu / topology->threads;
 	struct kvm_cpuid_entry2 *e;
 
 	for (e = t->entries; e < t->entries + t->head.nent; e++) {
 		if (e->function == 1)
 			e->ebx = (e->ebx & 0xffffff) | BITS(apic_id, 31, 24);
-		else if (e->function == LEAF_TOPOLOGY)
+		else if (e->function == LEAF_TOPOLOGY || e->function == LEAF_TOPOLOGY_V2)
 			e->edx = apic_id;
 		else if (e->function == LEAF_AMD_TOPOLOGY) {
 			e->eax = apic_id;
-			e->ebx = (e->ebx & ~0xffu) | (apic_id & 0xff);
+			e->ebx = (e->ebx & ~0xffu) | core % topology->cores;
+			e->ecx = core / topology->cores; /* node */
 		}
 	}
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the guest sees with CPUID: all that KVM supports, with this machine's topology. */
+/* What the guest sees with CPUID: what KVM supports, or a model's part of it, as this machine. */
 #ifndef HG_CPUID_H
 #define HG_CPUID_H
 
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "error.h"
+#include "options.h"
+#include "topology.h"
 
 #define CPUID_MAX 256
 
@@ -15,7 +19,8 @@ struct cpuid_table { /* struct kvm_cpuid2 with its room */
 };
 
 struct cpuid_machine {
-	unsigned int cpus; /* one package, one thread a core, APIC IDs from 0 */
+	struct cpu_topology topology;
+	enum cpu_model model;
 	uint32_t tsc_khz;  /* 0: not known */
 	bool tsc_deadline; /* KVM's local APIC has the mode */
 	/*
@@ -24,6 +29,18 @@ struct cpuid_machine {
 	 */
 	bool no_xsave;
 };
+
+enum cpuid_register { EAX, EBX, ECX, EDX };
+
+/* The entry of a leaf (index 0 also where it has no subleaves), or NULL; one register of it. */
+struct kvm_cpuid_entry2 *cpuid_find(struct cpuid_table *t, uint32_t function, uint32_t index);
+uint32_t *cpuid_register(struct kvm_cpuid_entry2 *e, enum cpuid_register reg);
+
+/*
+ * cpumodel.c.  Takes from t what is not in the model.  -1 and *e when the model has a feature
+ * that t, which is what KVM supports, has not.
+ */
+int cpuid_apply_model(struct cpuid_table *t, const struct cpuid_machine *m, struct error *e);
 
 /*
  * xstate.c.  Makes leaf 0xD agree with itself: a component whose subleaf is missing or does
@@ -35,10 +52,10 @@ void cpuid_check_xstate(struct cpuid_table *t, bool hide);
 /* Asks the CPU of this process whether it is one on which `no_xsave` has to be set. */
 bool cpuid_host_hides_xsetbv(void);
 
-/* Turns what KVM supports into what every vCPU of this machine has in common. */
-void cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m);
+/* Turns what KVM supports into what every vCPU of this machine has in common.  0, or -1 and *e. */
+int cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m, struct error *e);
 
 /* Fills in what differs: the APIC ID. */
-void cpuid_for_cpu(struct cpuid_table *t, unsigned int apic_id);
+void cpuid_for_cpu(struct cpuid_table *t, const struct cpu_topology *topology, unsigned int cpu);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The KVM VM with its irqchip, memory slots and vCPUs: what a reset replaces as a whole. */
+#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <string.h>
@@ -13,6 +14,42 @@
 static int kvm_error(struct error *e, const char *what)
 {
 	return error_set(e, ERROR_MACHINE, "KVM: %s: %s", what, strerror(errno));
+}
+
+/* KVM's limit, or 0 where it states none. */
+static unsigned int limit(const struct vm *vm, int capability)
+{
+	int n = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, capability);
+
+	return n > 0 ? n : 0;
+}
+
+int machine_check(struct vm *vm, struct error *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+	unsigned int max = limit(vm, KVM_CAP_MAX_VCPUS), ids = limit(vm, KVM_CAP_MAX_VCPU_ID);
+	unsigned int last = topology_apic_id(&cfg->topology, cfg->cpus - 1), bits = 36;
+	uint32_t eax, ebx, ecx, edx;
+
+	max = max ? max : limit(vm, KVM_CAP_NR_VCPUS);
+	if (cfg->cpus > max)
+		return error_set(e, ERROR_USER, "--cpus %u: this host's KVM has at most %u a VM",
+				 cfg->cpus, max);
+	if (ids && last >= ids)
+		return error_set(e, ERROR_USER,
+				 "--cpus: this topology needs APIC ID %u, this host's KVM has "
+				 "IDs up to %u",
+				 last, ids - 1);
+	if (__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx))
+		bits = eax & 0xff;
+	if (cfg->cpu_model != CPU_HOST)
+		bits = CPU_MODEL_ADDRESS_BITS;
+	if (memory_end(&vm->mem) > 1ull << bits)
+		return error_set(e, ERROR_USER,
+				 "--memory: such a guest's CPU has %u-bit addresses, which is "
+				 "%lluG of RAM at most",
+				 bits, ((1ull << bits) - (HOLE_END - HOLE_START)) >> 30);
+	return 0;
 }
 
 static int create_vm(struct vm *vm, struct error *e)
@@ -96,7 +133,7 @@ static int add_ioeventfds(struct vm *vm, struct error *e)
 static int load_guest(struct vm *vm, struct error *e)
 {
 	struct acpi_machine acpi = {
-		.cpus = vm->cfg->cpus, .nvirtio = vm->ndevices, .serial = vm->have_serial};
+		.topology = vm->cfg->topology, .nvirtio = vm->ndevices, .serial = vm->have_serial};
 
 	if (acpi_build(&vm->mem, &acpi))
 		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");

@@ -206,6 +206,11 @@ int memory_discard(const struct guest_memory *m, void *at, uint64_t len)
 	return start < end ? give_back(m, m->base + start, end - start) : 0;
 }
 
+uint64_t memory_end(const struct guest_memory *m)
+{
+	return m->size > m->low ? HOLE_END + (m->size - m->low) : m->low;
+}
+
 void *memory_at(const struct guest_memory *m, uint64_t gpa, uint64_t len)
 {
 	uint64_t offset, room;

@@ -69,6 +69,9 @@ int memory_write(const struct guest_memory *m, uint64_t gpa, const void *from, u
  */
 int memory_load(const struct guest_memory *m, uint64_t gpa, int fd, uint64_t offset, uint64_t len);
 
+/* One past the last byte of RAM, above the hole if there is RAM. */
+uint64_t memory_end(const struct guest_memory *m);
+
 /* One past the last byte of RAM below the hole. */
 static inline uint64_t memory_low_end(const struct guest_memory *m)
 {

@@ -12,8 +12,8 @@
 
 #include "error.h"
 #include "memory.h"
+#include "topology.h"
 
-#define MAX_CPUS      16
 #define MAX_DISKS     12
 #define MAX_NETS      4
 #define MIN_MEMORY    (16ull << 20)
@@ -22,6 +22,15 @@
 
 /* How a kernel is entered; BOOT_AUTO takes what the file offers (see boot/boot.h). */
 enum boot_method { BOOT_AUTO, BOOT_PVH, BOOT_LINUX64 };
+
+/* What CPUID shows: all of the host, or the same on every machine (cpumodel.c). */
+enum cpu_model { CPU_HOST, CPU_BASELINE, CPU_BASELINE_V3 };
+#define CPU_MODEL_ADDRESS_BITS 39 /* of a desktop Intel, the least of all that virtualise */
+
+/* CPUs of the host; count 0: any. */
+struct cpu_range {
+	uint16_t first, count;
+};
 
 struct disk_config {
 	const char *path;
@@ -46,7 +55,11 @@ struct vm_config {
 	const char *initrd; /* NULL: none */
 	const char *cmdline;
 	const char *name;
-	unsigned int cpus;
+	unsigned int cpus; /* 1 to MAX_CPUS, the product of topology */
+	struct cpu_topology topology;
+	enum cpu_model cpu_model;
+	bool pinned;			     /* some affinity is given */
+	struct cpu_range affinity[MAX_CPUS]; /* of each vCPU's thread */
 	struct memory_config memory;
 	enum boot_method boot;
 	struct disk_config disks[MAX_DISKS];

@@ -76,6 +76,7 @@ static const struct rule rules[] = {
 	{SYS_mprotect, 2, PROT_EXEC, 0, 0, "stacks: never executable"},
 	{SYS_clone3, ANY, 0, 0, ENOSYS, "its flags cannot be checked: libc falls back to clone"},
 	{SYS_clone, 0, THREAD_FLAGS, THREAD_FLAGS, 0, "vCPU threads, and no processes"},
+	CALL(sched_setaffinity, "vCPU threads on their CPUs (--cpu-affinity)"),
 	CALL(set_robust_list, "thread start"),
 	CALL(rseq, "thread start"),
 	CALL(sched_yield, "libc's locks"),

@@ -2,6 +2,7 @@
 /* A vCPU's life: creation, first registers, the KVM_RUN loop and its exits. */
 #include <errno.h>
 #include <linux/kvm.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,6 +27,8 @@
 #define EFER_LME 0x100ull
 #define EFER_LMA 0x400ull
 
+#define VCPU_STACK (64u << 10) /* bytes; a vCPU's deepest path is a few KiB */
+
 #define SEL_CODE 0x10
 #define SEL_DATA 0x18
 #define SEL_TSS	 0x20
@@ -39,7 +42,7 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 {
 	static struct cpuid_table table; /* made once; vCPUs are created by one thread */
 	struct vm *vm = v->vm;
-	struct cpuid_machine m = {.cpus = vm->cfg->cpus};
+	struct cpuid_machine m = {.topology = vm->cfg->topology, .model = vm->cfg->cpu_model};
 	int khz;
 
 	if (!table.head.nent) {
@@ -51,9 +54,10 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 		m.no_xsave = cpuid_host_hides_xsetbv();
 		m.tsc_deadline =
 			ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-		cpuid_common(&table, &m);
+		if (cpuid_common(&table, &m, e))
+			return -1;
 	}
-	cpuid_for_cpu(&table, v->index);
+	cpuid_for_cpu(&table, &vm->cfg->topology, v->index);
 	if (ioctl(v->fd, KVM_SET_CPUID2, &table))
 		return kvm_error(e, "KVM_SET_CPUID2");
 	return 0;
@@ -90,7 +94,8 @@ int vcpu_create(struct vm *vm, unsigned int index, struct error *e)
 	v->vm = vm;
 	v->index = index;
 	v->parked = false;
-	v->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+	v->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU,
+		      (unsigned long)topology_apic_id(&vm->cfg->topology, index));
 	if (v->fd < 0)
 		return kvm_error(e, "KVM_CREATE_VCPU");
 	v->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
@@ -296,6 +301,28 @@ void *vcpu_thread(void *arg)
 		else if (errno != EINTR && errno != EAGAIN)
 			fail(v, "KVM_RUN failed", errno);
 	}
+}
+
+int vcpu_start(struct vcpu *v)
+{
+	const struct cpu_range *range = &v->vm->cfg->affinity[v->index];
+	pthread_attr_t attr;
+	unsigned int i;
+	cpu_set_t cpus;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, VCPU_STACK);
+	if (range->count) {
+		CPU_ZERO(&cpus);
+		for (i = 0; i < range->count; i++)
+			CPU_SET(range->first + i, &cpus);
+		pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	}
+	r = pthread_create(&v->thread, &attr, vcpu_thread, v);
+	v->started = !r;
+	pthread_attr_destroy(&attr);
+	return r;
 }
 
 /*

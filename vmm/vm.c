@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -16,8 +17,6 @@
 
 #include "control.h"
 #include "log.h"
-
-#define VCPU_STACK (64u << 10) /* bytes; a vCPU's deepest path is a few KiB */
 
 static uint64_t now_ns(void)
 {
@@ -115,17 +114,11 @@ static void end_vcpus(struct vm *vm)
 
 static int start_vcpus(struct vm *vm, struct error *e)
 {
-	pthread_attr_t attr;
 	unsigned int i;
 	int r = 0;
 
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, VCPU_STACK);
-	for (i = 0; i < vm->cfg->cpus && !r; i++) {
-		r = pthread_create(&vm->vcpus[i].thread, &attr, vcpu_thread, &vm->vcpus[i]);
-		vm->vcpus[i].started = !r;
-	}
-	pthread_attr_destroy(&attr);
+	for (i = 0; i < vm->cfg->cpus && !r; i++)
+		r = vcpu_start(&vm->vcpus[i]);
 	if (r)
 		return error_set(e, ERROR_MACHINE, "cannot start a vCPU thread: %s", strerror(r));
 	return 0;
@@ -280,6 +273,9 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 	vm->cfg = cfg;
 	vm->vm_fd = vm->kvm_fd = -1;
 	vm->started_ns = now_ns();
+	vm->vcpus = calloc(cfg->cpus, sizeof(*vm->vcpus));
+	if (!vm->vcpus)
+		return error_set(e, ERROR_MACHINE, "out of memory");
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
 	/* The user's mistakes first, so that they are what is said on any machine. */
@@ -302,7 +298,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 
 int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
 {
-	if (vm_open(vm, cfg, e) || open_kvm(vm, e))
+	if (vm_open(vm, cfg, e) || open_kvm(vm, e) || machine_check(vm, e))
 		return -1;
 	return machine_build(vm, e);
 }
@@ -342,5 +338,7 @@ void vm_destroy(struct vm *vm)
 		vm->devices[i]->ops->destroy(vm->devices[i]);
 	if (vm->console)
 		console_destroy(vm->console);
+	free(vm->vcpus);
+	vm->vcpus = NULL;
 	pthread_mutex_unlock(&vm->lock);
 }

@@ -66,9 +66,9 @@ struct vm {
 
 	int kvm_fd, vm_fd; /* vm_fd -1 while there is no machine */
 	size_t run_size;
-	struct vcpu vcpus[MAX_CPUS];
-	atomic_bool hold; /* vCPUs park before they enter the guest again */
-	bool leave;	  /* parked vCPUs end their threads */
+	struct vcpu *vcpus; /* cfg->cpus of them */
+	atomic_bool hold;   /* vCPUs park before they enter the guest again */
+	bool leave;	    /* parked vCPUs end their threads */
 
 	struct bus ports, mmio;
 	struct virtio_dev *devices[MAX_VIRTIO];
@@ -118,11 +118,14 @@ void vm_continue(struct vm *vm);
 void vm_power_button(struct vm *vm);
 
 /* machine.c: the part that a reset replaces.  Without the lock, no vCPU thread alive. */
+/* Whether this host's KVM and CPU can run such a machine at all; before the first build. */
+int machine_check(struct vm *vm, struct error *e);
 int machine_build(struct vm *vm, struct error *e);
 void machine_teardown(struct vm *vm);
 
 /* vcpu.c: the thread's function; arg is a struct vcpu. */
 void *vcpu_thread(void *arg);
+int vcpu_start(struct vcpu *v); /* its thread; 0 or an errno */
 void vcpu_kick(struct vcpu *v); /* makes a running vCPU look at vm->hold */
 int vcpu_create(struct vm *vm, unsigned int index, struct error *e);
 void vcpu_close(struct vcpu *v);

@@ -10,8 +10,6 @@
 #define XSAVEC_XSAVES (1u << 1 | 1u << 3)
 #define SUPERVISOR    1u /* subleaf's ECX[0]: in IA32_XSS, without a place in the plain area */
 
-enum reg { EAX, EBX, ECX, EDX };
-
 /* Components that are of use only together, what else they need, and who is lost with them. */
 static const struct group {
 	uint64_t bits, needs;
@@ -26,7 +24,7 @@ static const struct group {
 static const struct feature {
 	uint64_t needs;
 	uint32_t leaf, index;
-	enum reg reg;
+	enum cpuid_register reg;
 	uint32_t bits;
 } features[] = {
 	{X87_SSE, 1, 0, ECX, 1u << 26 | 1u << 27},	     /* XSAVE, OSXSAVE */
@@ -50,20 +48,10 @@ static const struct feature {
 	{3 << 17, 7, 1, EDX, 1u << 8},			      /* AMX-COMPLEX */
 };
 
-static struct kvm_cpuid_entry2 *find(struct cpuid_table *t, uint32_t function, uint32_t index)
-{
-	struct kvm_cpuid_entry2 *e;
-
-	for (e = t->entries; e < t->entries + t->head.nent; e++)
-		if (e->function == function && e->index == index)
-			return e;
-	return NULL;
-}
-
 /* A component's subleaf has to state a place inside the area's largest size. */
 static bool has_place(struct cpuid_table *t, unsigned int component, uint32_t area)
 {
-	const struct kvm_cpuid_entry2 *e = find(t, LEAF_XSTATE, component);
+	const struct kvm_cpuid_entry2 *e = cpuid_find(t, LEAF_XSTATE, component);
 
 	return e && e->eax && !(e->ecx & SUPERVISOR) && e->ebx >= RESET_SIZE && e->ebx <= area &&
 	       e->eax <= area - e->ebx;
@@ -92,12 +80,9 @@ static void drop_features(struct cpuid_table *t, uint64_t usable)
 	struct kvm_cpuid_entry2 *e;
 
 	for (f = features; f < features + sizeof(features) / sizeof(features[0]); f++) {
-		if ((usable & f->needs) == f->needs || !(e = find(t, f->leaf, f->index)))
+		if ((usable & f->needs) == f->needs || !(e = cpuid_find(t, f->leaf, f->index)))
 			continue;
-		*(f->reg == EAX	  ? &e->eax
-		  : f->reg == EBX ? &e->ebx
-		  : f->reg == ECX ? &e->ecx
-				  : &e->edx) &= ~f->bits;
+		*cpuid_register(e, f->reg) &= ~f->bits;
 	}
 }
 
@@ -125,7 +110,7 @@ static uint32_t area_size(struct cpuid_table *t, uint64_t usable)
 	unsigned int i;
 
 	for (i = 2; i < 63; i++) {
-		e = usable >> i & 1 ? find(t, LEAF_XSTATE, i) : NULL;
+		e = usable >> i & 1 ? cpuid_find(t, LEAF_XSTATE, i) : NULL;
 		if (e && e->ebx + e->eax > size)
 			size = e->ebx + e->eax;
 	}
@@ -134,14 +119,14 @@ static uint32_t area_size(struct cpuid_table *t, uint64_t usable)
 
 void cpuid_check_xstate(struct cpuid_table *t, bool hide)
 {
-	struct kvm_cpuid_entry2 *d = find(t, LEAF_XSTATE, 0), *one = find(t, 1, 0);
+	struct kvm_cpuid_entry2 *d = cpuid_find(t, LEAF_XSTATE, 0), *one = cpuid_find(t, 1, 0);
 	uint64_t usable = 0;
 
 	if (!hide && d && one && (one->ecx & 1u << 26))
 		usable = usable_components(t, d);
 	drop_features(t, usable);
 	drop_subleaves(t, usable);
-	d = usable ? find(t, LEAF_XSTATE, 0) : NULL;
+	d = usable ? cpuid_find(t, LEAF_XSTATE, 0) : NULL;
 	if (!d)
 		return;
 	d->eax = (uint32_t)usable;
@@ -149,7 +134,7 @@ void cpuid_check_xstate(struct cpuid_table *t, bool hide)
 	d->ecx = area_size(t, usable);
 	/* Both sizes follow XCR0 and XSS; KVM keeps them up to date from here on. */
 	d->ebx = RESET_SIZE;
-	d = find(t, LEAF_XSTATE, 1);
+	d = cpuid_find(t, LEAF_XSTATE, 1);
 	if (d)
 		d->ebx = d->eax & XSAVEC_XSAVES ? RESET_SIZE : 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Unit tests of kernel loading, ACPI, CPUID, address decoding and options. */
+/* Unit tests of kernel loading, ACPI, address decoding and options. */
 #include <asm/bootparam.h>
 #include <elf.h>
 #include <sys/mman.h>
@@ -8,7 +8,6 @@
 #include "acpi.h"
 #include "boot/boot.h"
 #include "bus.h"
-#include "cpuid.h"
 #include "layout.h"
 #include "options.h"
 #include "serial8250.h"
@@ -185,7 +184,7 @@ static void random_damage_never_harms_the_loader(void)
 	}
 }
 
-/* --- ACPI, CPUID, bus, serial --- */
+/* --- ACPI, bus, serial --- */
 
 static uint8_t sum(const uint8_t *p, size_t n)
 {
@@ -198,7 +197,8 @@ static uint8_t sum(const uint8_t *p, size_t n)
 
 static void acpi_tables_are_linked_and_summed(void)
 {
-	struct acpi_machine machine = {.cpus = 16, .nvirtio = MAX_VIRTIO, .serial = true};
+	struct acpi_machine machine = {
+		.topology = {2, 3, 2}, .nvirtio = MAX_VIRTIO, .serial = true};
 	const uint8_t *rsdp, *xsdt, *t;
 	uint64_t gpa;
 	uint32_t len, i;
@@ -216,7 +216,7 @@ static void acpi_tables_are_linked_and_summed(void)
 		memcpy(&len, t + 4, 4);
 		CHECK(!memcmp(t, i ? "APIC" : "FACP", 4) && !sum(memory_at(&mem, gpa, len), len));
 		if (i)
-			CHECK(len == 44 + 12 + 16 * 8);
+			CHECK(len == 44 + 12 + 12 * 8 && t[56 + 7 * 8 + 3] == 9);
 		else
 			memcpy(&gpa, t + 140, 8);
 		if (!i) {
@@ -225,104 +225,6 @@ static void acpi_tables_are_linked_and_summed(void)
 			CHECK(!memcmp(t, "DSDT", 4) && !sum(t, len));
 		}
 	}
-}
-
-static void cpuid_describes_one_package(void)
-{
-	static struct cpuid_table t;
-	struct cpuid_machine m = {.cpus = 6, .tsc_khz = 2000000, .tsc_deadline = true};
-	unsigned int i, seen = 0;
-
-	t.entries[0] = (struct kvm_cpuid_entry2){.function = 0, .eax = 0x1f, .ebx = 0x68747541};
-	t.entries[1] = (struct kvm_cpuid_entry2){.function = 1, .ebx = 0xff0800};
-	t.entries[2] = (struct kvm_cpuid_entry2){.function = 0x1f, .eax = 7};
-	t.entries[3] = (struct kvm_cpuid_entry2){.function = 0x80000008, .ecx = 0x7fff};
-	t.entries[4] = (struct kvm_cpuid_entry2){.function = 0x8000001e, .ebx = 0x103};
-	t.head.nent = 5;
-	cpuid_common(&t, &m);
-	cpuid_for_cpu(&t, 5);
-	for (i = 0; i < t.head.nent; i++) {
-		const struct kvm_cpuid_entry2 *e = &t.entries[i];
-
-		CHECK(e->function != 0x1f);
-		if (e->function == 1)
-			CHECK(e->ebx == 0x05060800 && (e->edx & 1u << 28) && e->ecx >> 31);
-		if (e->function == 0xb)
-			CHECK(e->edx == 5 && (e->index != 1 || (e->eax == 3 && e->ebx == 6)));
-		if (e->function == 0x80000008)
-			CHECK(e->ecx == (5 | 3 << 12));
-		if (e->function == 0x8000001e)
-			CHECK(e->eax == 5 && e->ebx == 5);
-		seen += e->function == 0xb;
-	}
-	CHECK(seen == 3);
-}
-
-static struct kvm_cpuid_entry2 *entry_of(struct cpuid_table *t, uint32_t function, uint32_t index)
-{
-	struct kvm_cpuid_entry2 *e;
-
-	for (e = t->entries; e < t->entries + t->head.nent; e++)
-		if (e->function == function && e->index == index)
-			return e;
-	return NULL;
-}
-
-/* A CPU with AVX, AVX-512 and protection keys, as KVM states it. */
-static struct cpuid_table xsave_cpu(void)
-{
-	static const struct kvm_cpuid_entry2 all[] = {
-		{.function = 1, .ecx = 1u << 26 | 1u << 28 | 1u << 12 | 1},
-		{.function = 7, .ebx = 1u << 5 | 1u << 16 | 1, .ecx = 1u << 3 | 1u << 10 | 1u << 6},
-		{.function = 0xd, .index = 0, .eax = 0x2e7, .ebx = 0xa88, .ecx = 0xa88},
-		{.function = 0xd, .index = 1, .eax = 0xf, .ebx = 0x9c8},
-		{.function = 0xd, .index = 2, .eax = 0x100, .ebx = 0x240},
-		{.function = 0xd, .index = 5, .eax = 0x40, .ebx = 0x440},
-		{.function = 0xd, .index = 6, .eax = 0x200, .ebx = 0x480},
-		{.function = 0xd, .index = 7, .eax = 0x400, .ebx = 0x680},
-		{.function = 0xd, .index = 9, .eax = 8, .ebx = 0xa80},
-		{.function = 0xd, .index = 11, .eax = 0x10, .ecx = 1}, /* supervisor: CET */
-	};
-	struct cpuid_table t = {.head.nent = sizeof(all) / sizeof(all[0])};
-
-	memcpy(t.entries, all, sizeof(all));
-	return t;
-}
-
-static void cpuid_xstate_adds_up(void)
-{
-	static struct cpuid_table t, before;
-	struct kvm_cpuid_entry2 *d;
-
-	/* Nothing is wrong: only the sizes become those of a reset. */
-	t = before = xsave_cpu();
-	cpuid_check_xstate(&t, false);
-	CHECK(entry_of(&t, 0xd, 0)->ebx == 0x240 && entry_of(&t, 0xd, 1)->ebx == 0x240);
-	entry_of(&t, 0xd, 0)->ebx = 0xa88;
-	entry_of(&t, 0xd, 1)->ebx = 0x9c8;
-	CHECK(!memcmp(&t, &before, sizeof(t)) && entry_of(&t, 0xd, 0)->eax == 0x2e7);
-
-	/* Protection keys past the area's end: they go, the rest stays and the area shrinks. */
-	t = xsave_cpu();
-	entry_of(&t, 0xd, 9)->ebx = 0xa84;
-	cpuid_check_xstate(&t, false);
-	d = entry_of(&t, 0xd, 0);
-	CHECK(d->eax == 0xe7 && d->ecx == 0xa80 && !entry_of(&t, 0xd, 9));
-	CHECK(entry_of(&t, 7, 0)->ecx == (1u << 10 | 1u << 6) && entry_of(&t, 0xd, 11));
-
-	/* AVX without a subleaf: AVX-512 is nothing without it, keys are. */
-	t = xsave_cpu();
-	entry_of(&t, 0xd, 2)->eax = 0;
-	cpuid_check_xstate(&t, false);
-	CHECK(entry_of(&t, 0xd, 0)->eax == 0x203 && entry_of(&t, 0xd, 0)->ecx == 0xa88);
-	CHECK(entry_of(&t, 1, 0)->ecx == (1u << 26 | 1) && entry_of(&t, 7, 0)->ebx == 1);
-	CHECK(entry_of(&t, 7, 0)->ecx == 1u << 3);
-
-	/* A host on which XSAVE cannot work: no trace of it. */
-	t = xsave_cpu();
-	cpuid_check_xstate(&t, true);
-	CHECK(!entry_of(&t, 0xd, 0) && !entry_of(&t, 0xd, 2) && !entry_of(&t, 0xd, 11));
-	CHECK(entry_of(&t, 1, 0)->ecx == 1 && entry_of(&t, 7, 0)->ecx == 0);
 }
 
 static void bus_finds_only_whole_accesses(void)
@@ -338,9 +240,9 @@ static void bus_finds_only_whole_accesses(void)
 static void options_understand_disks_and_nets(void)
 {
 	char disk[] = "/a,,b c.img,readonly", net[] = "tap=hg1,bridge=br0,mac=52:54:00:12:34:56";
-	char memory[] = "2G";
+	char memory[] = "2G", cpus[] = "16";
 	char *argv[] = {"hg-vmm", "--kernel", "k",    "--disk", disk, "--net",
-			net,	  "--memory", memory, "--cpus", "16", NULL};
+			net,	  "--memory", memory, "--cpus", cpus, NULL};
 	struct vm_config cfg;
 
 	CHECK(options_parse(11, argv, &cfg, &err) == OPTIONS_RUN);
@@ -389,8 +291,6 @@ static const struct unit_test tests[] = {
 	TEST(bzimage_is_checked_and_placed),
 	TEST(random_damage_never_harms_the_loader),
 	TEST(acpi_tables_are_linked_and_summed),
-	TEST(cpuid_describes_one_package),
-	TEST(cpuid_xstate_adds_up),
 	TEST(bus_finds_only_whole_accesses),
 	TEST(options_know_sizes_and_defaults),
 	TEST(options_understand_disks_and_nets),

@@ -16,8 +16,13 @@ int option_disk(char *value, struct vm_config *cfg, struct error *e);
 
 /* machine.c */
 int option_boot(char *value, struct vm_config *cfg, struct error *e);
+int option_cpu_model(char *value, struct vm_config *cfg, struct error *e);
+int option_cpu_affinity(char *value, struct vm_config *cfg, struct error *e);
 int option_cpus(char *value, struct vm_config *cfg, struct error *e);
 int option_memory(char *value, struct vm_config *cfg, struct error *e);
+
+/* What can only be said when all options are known. */
+int machine_complete(struct vm_config *cfg, struct error *e);
 
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);

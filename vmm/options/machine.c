@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sched.h>
 #include <string.h>
 
 #include "options/family.h"
@@ -6,12 +7,121 @@
 
 int option_cpus(char *value, struct vm_config *cfg, struct error *e)
 {
-	uint64_t n;
+	uint64_t n, sockets = 0, cores = 0, threads = 0;
+	const struct param keys[] = {
+		{"sockets", PARAM_NUMBER, &sockets, 1, MAX_CPUS, NULL, NULL},
+		{"cores", PARAM_NUMBER, &cores, 1, MAX_CPUS, NULL, NULL},
+		{"threads", PARAM_NUMBER, &threads, 1, MAX_CPUS, NULL, NULL},
+		{0},
+	};
+	const char *number = params_next(&value);
 
-	if (parse_number(value, 1, MAX_CPUS, &n))
-		return error_set(e, ERROR_USER, "--cpus %s: give a number from 1 to %d", value,
+	if (parse_number(number, 1, MAX_CPUS, &n))
+		return error_set(e, ERROR_USER, "--cpus %s: give a number from 1 to %d", number,
 				 MAX_CPUS);
+	if (params_parse("--cpus", value, keys, e))
+		return -1;
+	/* What is not said: one thread, then one socket, then as many as it takes. */
+	threads = threads					   ? threads
+		  : sockets && cores && n % (sockets * cores) == 0 ? n / (sockets * cores)
+								   : 1;
+	sockets = sockets				? sockets
+		  : cores && n % (cores * threads) == 0 ? n / (cores * threads)
+							: 1;
+	cores = cores ? cores : n / (sockets * threads);
+	if (sockets * cores * threads != n)
+		return error_set(e, ERROR_USER,
+				 "--cpus %s: %llu sockets of %llu cores of %llu threads are %llu",
+				 number, (unsigned long long)sockets, (unsigned long long)cores,
+				 (unsigned long long)threads,
+				 (unsigned long long)(sockets * cores * threads));
 	cfg->cpus = n;
+	cfg->topology = (struct cpu_topology){sockets, cores, threads};
+	return 0;
+}
+
+int option_cpu_model(char *value, struct vm_config *cfg, struct error *e)
+{
+	static const char *const known[] = {"host", "baseline", "baseline-v3"}; /* enum cpu_model */
+	unsigned int i;
+
+	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!strcmp(value, known[i])) {
+			cfg->cpu_model = i;
+			return 0;
+		}
+	}
+	return error_set(e, ERROR_USER, "--cpu-model %s: give host, baseline or baseline-v3",
+			 value);
+}
+
+/* "4" or "4-7". */
+static int parse_range(char *text, struct cpu_range *range)
+{
+	char *dash = strchr(text, '-');
+	uint64_t first, last;
+
+	if (dash)
+		*dash++ = '\0';
+	if (parse_number(text, 0, CPU_SETSIZE - 1, &first))
+		return -1;
+	last = first;
+	if (dash && parse_number(dash, first, CPU_SETSIZE - 1, &last))
+		return -1;
+	*range = (struct cpu_range){first, last - first + 1};
+	return 0;
+}
+
+int option_cpu_affinity(char *value, struct vm_config *cfg, struct error *e)
+{
+	uint64_t vcpu = 0; /* the next of a list */
+	struct cpu_range range;
+	char *part, *cpus;
+
+	cfg->pinned = true;
+	memset(cfg->affinity, 0, sizeof(cfg->affinity));
+	while (value) {
+		part = params_next(&value);
+		cpus = strchr(part, '=');
+		if (cpus)
+			*cpus++ = '\0';
+		if ((cpus && parse_number(part, 0, MAX_CPUS - 1, &vcpu)) ||
+		    parse_range(cpus ? cpus : part, &range))
+			return error_set(e, ERROR_USER,
+					 "--cpu-affinity: give host CPUs such as 2,3,6-7, or "
+					 "vCPU=CPUS such as 0=2,1=4-7");
+		if (cpus)
+			cfg->affinity[vcpu++] = range;
+		for (; !cpus && range.count && vcpu < MAX_CPUS; range.first++, range.count--)
+			cfg->affinity[vcpu++] = (struct cpu_range){range.first, 1};
+	}
+	return 0;
+}
+
+int machine_complete(struct vm_config *cfg, struct error *e)
+{
+	unsigned int vcpu, cpu, last = 0;
+	cpu_set_t allowed;
+
+	if (!cfg->pinned)
+		return 0;
+	CPU_ZERO(&allowed);
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return 0; /* more CPUs than a cpu_set_t: the thread's start will tell */
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		last = CPU_ISSET(cpu, &allowed) ? cpu : last;
+	for (vcpu = 0; vcpu < MAX_CPUS; vcpu++) {
+		if (cfg->affinity[vcpu].count && vcpu >= cfg->cpus)
+			return error_set(e, ERROR_USER,
+					 "--cpu-affinity: vCPU %u: there are 0 to %u", vcpu,
+					 cfg->cpus - 1);
+		for (cpu = 0; cpu < cfg->affinity[vcpu].count; cpu++)
+			if (!CPU_ISSET(cfg->affinity[vcpu].first + cpu, &allowed))
+				return error_set(e, ERROR_USER,
+						 "--cpu-affinity: host CPU %u may not be used "
+						 "here: 0 to %u at most",
+						 cfg->affinity[vcpu].first + cpu, last);
+	}
 	return 0;
 }
 

@@ -44,7 +44,18 @@ static const struct row rows[] = {
 	 option_boot},
 
 	{HEADING, "Machine", 0, 0, 0, 0},
-	{PARSED, "cpus", "N", "vCPUs, 1 to 16 (default 1)", 0, option_cpus},
+	{PARSED, "cpus", "N[,sockets=S][,cores=C][,threads=T]",
+	 "vCPUs, 1 to 64 (default 1); S sockets of C cores of T\n"
+	 "threads each (default: one socket, one thread a core)",
+	 0, option_cpus},
+	{PARSED, "cpu-model", "MODEL",
+	 "host (default): all that KVM supports; baseline or\n"
+	 "baseline-v3: the same x86-64-v2 or -v3 on every machine",
+	 0, option_cpu_model},
+	{PARSED, "cpu-affinity", "LIST",
+	 "host CPUs for vCPU 0, 1, ... (2,3,6-7), or vCPU=CPUS\n"
+	 "for single ones (0=2,1=4-7: vCPU 1 on any of 4 to 7)",
+	 0, option_cpu_affinity},
 	{PARSED, "memory",
 	 "SIZE[,hugepages=off|thp|2M|1G][,prefault][,mergeable]\n"
 	 "                  [,shared][,node=N]",
@@ -194,6 +205,8 @@ static int complete(struct vm_config *cfg, struct error *e)
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
+	if (machine_complete(cfg, e))
+		return -1;
 	if (cfg->daemonize && !cfg->console)
 		return error_set(e, ERROR_USER,
 				 "--daemonize needs --run-dir or --console: no terminal is left");
@@ -241,6 +254,7 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 	*cfg = (struct vm_config){.cmdline = "",
 				  .name = "",
 				  .cpus = 1,
+				  .topology = {1, 1, 1},
 				  .memory.size = DEFAULT_BYTES,
 				  .sandbox = true};
 	fill_getopt(long_options);
