@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "jail/jail.h"
 #include "log.h"
 #include "options.h"
 #include "outcome.h"
-#include "sandbox.h"
 #include "vm.h"
 
 static int complain(const struct error *e)
@@ -86,7 +86,8 @@ static int run(const struct vm_config *cfg, int ready_fd)
 		outcome_discard();
 		return give_up(&vm, &e);
 	}
-	if ((cfg->sandbox && sandbox_enter(cfg->run_dir, &e)) || vm_start(&vm, &e))
+	if (outcome_enter_folder(&e) || (cfg->sandbox && jail_enter(cfg->run_dir, &e)) ||
+	    vm_start(&vm, &e))
 		return give_up(&vm, &e);
 	log_line("running: kernel %s, %u vCPU, %llu MiB", cfg->kernel, cfg->cpus,
 		 (unsigned long long)(cfg->memory.size >> 20));

@@ -12,7 +12,6 @@
 #define FINAL "exit.json"
 #define PART  ".exit.json.part"
 
-/* The folder by its descriptor: its path may mean nothing any more inside the sandbox. */
 static int dir_fd = -1, part_fd = -1;
 
 int outcome_prepare(const char *run_dir, struct error *e)
@@ -27,6 +26,17 @@ int outcome_prepare(const char *run_dir, struct error *e)
 	part_fd = openat(dir_fd, PART, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (part_fd < 0)
 		return error_set(e, ERROR_MACHINE, "%s/" PART ": %s", run_dir, strerror(errno));
+	return 0;
+}
+
+int outcome_enter_folder(struct error *e)
+{
+	if (dir_fd < 0)
+		return 0;
+	if (fchdir(dir_fd))
+		return error_set(e, ERROR_MACHINE, "run directory: %s", strerror(errno));
+	close(dir_fd);
+	dir_fd = AT_FDCWD;
 	return 0;
 }
 

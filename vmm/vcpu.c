@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cpuid.h"
+#include "jail/jail.h"
 #include "log.h"
 #include "vm.h"
 
@@ -278,6 +279,17 @@ static bool park(struct vcpu *v)
 	return go;
 }
 
+static void enter_jail(struct vcpu *v)
+{
+	struct error e;
+
+	if (jail_vcpu(&e) == 0)
+		return;
+	pthread_mutex_lock(&v->vm->lock);
+	vm_fail(v->vm, "vCPU %u: %s", v->index, e.text);
+	pthread_mutex_unlock(&v->vm->lock);
+}
+
 /*
  * KVM puts the result of an I/O exit into the guest's registers at the next KVM_RUN.  A vCPU
  * that parks goes there once more and comes back at once, so that its registers are whole for
@@ -288,6 +300,7 @@ void *vcpu_thread(void *arg)
 	struct vcpu *v = arg;
 	bool unfinished = false;
 
+	enter_jail(v);
 	for (;;) {
 		if (atomic_load(&v->vm->hold)) {
 			if (unfinished)

@@ -233,14 +233,16 @@ def test_a_live_console_socket_is_not_taken_over(out: Path, short_tmp: Path) -> 
     assert "in use" in done.stderr
 
 
-def test_the_sandbox_table_gives_each_row_a_reason() -> None:
-    text = (VMM / "sandbox.c").read_text()
-    table = text.split("static const struct rule rules[] = {")[1].split("\n};")[0]
-    rows = [r for r in table.splitlines() if r.strip().startswith(("CALL", "IOCTL", "{"))]
+def test_the_table_of_system_calls_gives_each_row_a_reason() -> None:
+    text = (VMM / "jail" / "rules.c").read_text()
+    table = text.split("const struct rule jail_rules[] = {")[1].split("\n};")[0]
+    rows = re.sub(r"\n\t+ ", " ", table).splitlines()
+    rows = [r for r in rows if r.strip().startswith(("CALL", "IOCTL", "{"))]
     assert len(rows) > 40
     for row in rows:
         assert row.count('"') == 2 and len(row.split('"')[1]) > 3, row
-    assert json.dumps(rows).count("execve") == 0
+    for word in ("execve", "openat,", "socket,", "connect", "ptrace", "mount", "io_uring_setup"):
+        assert word not in re.sub(r'"[^"]*"', "", "".join(rows)), word
 
 
 def test_sources_are_formatted(out: Path) -> None:

@@ -129,6 +129,7 @@ static void blk_touches_nothing_after_a_reset(void)
 		CHECK(ends_in_flight(dev, VIRTIO_MMIO_STATUS, 0xa5));
 		CHECK(ends_in_flight(dev, VIRTIO_MMIO_QUEUE_READY, 0x5a));
 	}
+	memset(memory_at(&mem, RING_GPA(0), 0x10000), 0, 0x10000);
 	CHECK(driver_start(dev, 0, 8) && request(dev, VIRTIO_BLK_T_IN, 0, 512) == 0);
 	unlink(path);
 }

@@ -83,16 +83,22 @@ void virtio_signal(struct virtio_dev *dev, struct vq *q)
 	irq_pulse(&dev->irq);
 }
 
-void virtio_finish(struct virtio_dev *dev, struct vq *q, int popped)
+static void defer_kick(struct virtio_dev *dev)
 {
 	uint64_t one = 1;
 
+	if (write(dev->kick.fd, &one, sizeof(one)) < 0)
+		log_guest("virtio-%s: a deferred kick was lost", dev->ops->name);
+}
+
+void virtio_finish(struct virtio_dev *dev, struct vq *q, int popped)
+{
 	if (popped < 0) {
 		virtio_break(dev, q->complaint);
 		return;
 	}
-	if (vq_arm(q) && write(dev->kick.fd, &one, sizeof(one)) < 0)
-		log_guest("virtio-%s: a deferred kick was lost", dev->ops->name);
+	if (vq_arm(q))
+		defer_kick(dev);
 	virtio_signal(dev, q);
 }
 
@@ -232,7 +238,11 @@ static void write_status(struct virtio_dev *dev, uint32_t value)
 	if ((value & ~before) & VIRTIO_CONFIG_S_DRIVER_OK) {
 		if (dev->ops->activate)
 			dev->ops->activate(dev);
-		virtio_kick(dev);
+		/* What waits in the queues already is served where kicks are: in the loop. */
+		if (dev->ops->notify_inline)
+			virtio_kick(dev);
+		else
+			defer_kick(dev);
 	}
 }
 
