@@ -13,8 +13,9 @@
 #define PAGE_TABLE_GPA 0x9000ull  /* PML4, PDPT, one PD: three pages */
 #define CMDLINE_GPA    0x20000ull /* up to CMDLINE_MAX bytes with the NUL */
 #define CMDLINE_MAX    0x10000ull
-#define LOW_RAM_END    0x9fc00ull /* where a PC's EBDA begins; reserved from here to 1 MiB */
-#define ACPI_GPA       0xe0000ull /* RSDP first: kernels that scan for it find it here too */
+#define LOW_RAM_END    0x9fc00ull  /* where a PC's EBDA begins; reserved from here to 1 MiB */
+#define MPTABLE_GPA    LOW_RAM_END /* the last KiB of 640: one of the places to look (MP 1.4, 4) */
+#define ACPI_GPA       0xe0000ull  /* RSDP first: kernels that scan for it find it here too */
 #define ACPI_MAX       0x20000ull
 #define HIGH_RAM_START 0x100000ull
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "mptable.h"
 #include "virtio/notifiers.h"
 #include "vm.h"
 
@@ -137,6 +138,8 @@ static int load_guest(struct vm *vm, struct error *e)
 
 	if (acpi_build(&vm->mem, &acpi))
 		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");
+	if (mptable_build(&vm->mem, &vm->cfg->topology))
+		return error_set(e, ERROR_MACHINE, "the MP table does not fit");
 	if (boot_load(&vm->boot, &vm->mem, &vm->entry, e))
 		return -1;
 	return vcpu_set_entry(&vm->vcpus[0], &vm->entry, e);

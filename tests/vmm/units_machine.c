@@ -9,6 +9,7 @@
 #include "boot/boot.h"
 #include "bus.h"
 #include "layout.h"
+#include "mptable.h"
 #include "options.h"
 #include "serial8250.h"
 #include "units.h"
@@ -30,6 +31,8 @@ struct elf_file {
 		Elf64_Nhdr n;
 		char name[4];
 		uint64_t entry;
+		Elf64_Nhdr second;
+		char second_name[8];
 	} __attribute__((packed)) note;
 	uint8_t code[64];
 };
@@ -57,6 +60,8 @@ static struct elf_file good_elf(void)
 	f.note.n = (Elf64_Nhdr){.n_namesz = 4, .n_descsz = 8, .n_type = 18};
 	memcpy(f.note.name, "Xen", 4);
 	f.note.entry = 0x1000020;
+	f.note.second = (Elf64_Nhdr){.n_namesz = 6, .n_type = 0x101};
+	memcpy(f.note.second_name, "Other", 6);
 	memset(f.code, 0x90, sizeof(f.code));
 	return f;
 }
@@ -84,6 +89,10 @@ static void elf_is_entered_by_note_or_header(void)
 	CHECK(entry.method == BOOT_PVH && entry.rip == 0x1000020);
 	CHECK(!memcmp(memory_at(&mem, 0x1000000, 64), f.code, 64));
 	CHECK(*(uint32_t *)memory_at(&mem, START_INFO_GPA, 4) == 0x336ec578);
+	/* Linux says what it is, and is then entered where it costs less. */
+	memcpy(f.note.second_name, "Linux", 6);
+	CHECK(try_elf(&f, sizeof(f), &entry) == 0);
+	CHECK(entry.method == BOOT_LINUX64 && entry.rip == 0x1000000);
 	f.h.e_phnum = 1;
 	f.h.e_entry = 0xffffffff81000010;
 	CHECK(try_elf(&f, sizeof(f), &entry) == 0);
@@ -195,6 +204,35 @@ static uint8_t sum(const uint8_t *p, size_t n)
 	return s;
 }
 
+static void mp_table_names_cpus_and_pins(void)
+{
+	struct cpu_topology topology = {.sockets = 1, .cores = 3, .threads = 2};
+	const uint8_t *p, *t;
+	unsigned int i, sum = 0;
+
+	setup(MIB(32));
+	CHECK(mptable_build(&mem, &topology) == 0);
+	p = memory_at(&mem, 639 << 10, 16 + 44 + 6 * 20 + 8 + 8 + GSI_COUNT * 8);
+	CHECK(!memcmp(p, "_MP_", 4) && p[8] == 1 && p[9] == 4);
+	for (i = 0; i < 16; i++)
+		sum += p[i];
+	t = memory_at(&mem, *(const uint32_t *)(p + 4), 4096);
+	CHECK(t == p + 16 && !memcmp(t, "PCMP", 4));
+	for (i = 0; i < *(const uint16_t *)(t + 4); i++)
+		sum += t[i];
+	CHECK((sum & 0xff) == 0);
+	CHECK(*(const uint16_t *)(t + 34) == 6 + 1 + 1 + GSI_COUNT);
+	t += 44;
+	CHECK(t[0] == 0 && t[1] == 0 && t[3] == 3); /* the boot processor */
+	CHECK(t[5 * 20] == 0 && t[5 * 20 + 1] == 5 && t[5 * 20 + 3] == 1);
+	t += 6 * 20;
+	CHECK(t[0] == 1 && !memcmp(t + 2, "ISA   ", 6) && t[8] == 2);
+	t += 16 + (GSI_COUNT - 1) * 8;
+	CHECK(t[0] == 3 && t[5] == GSI_COUNT - 1 && t[7] == GSI_COUNT - 1);
+	memory_destroy(&mem);
+	CHECK(mptable_build(&mem, &topology) == -1);
+}
+
 static void acpi_tables_are_linked_and_summed(void)
 {
 	struct acpi_machine machine = {
@@ -286,15 +324,11 @@ static void options_know_sizes_and_defaults(void)
 }
 
 static const struct unit_test tests[] = {
-	TEST(elf_is_entered_by_note_or_header),
-	TEST(elf_damage_is_named),
-	TEST(bzimage_is_checked_and_placed),
-	TEST(random_damage_never_harms_the_loader),
-	TEST(acpi_tables_are_linked_and_summed),
-	TEST(bus_finds_only_whole_accesses),
-	TEST(options_know_sizes_and_defaults),
-	TEST(options_understand_disks_and_nets),
-	{NULL, NULL},
+	TEST(elf_is_entered_by_note_or_header),	 TEST(elf_damage_is_named),
+	TEST(bzimage_is_checked_and_placed),	 TEST(random_damage_never_harms_the_loader),
+	TEST(acpi_tables_are_linked_and_summed), TEST(mp_table_names_cpus_and_pins),
+	TEST(bus_finds_only_whole_accesses),	 TEST(options_know_sizes_and_defaults),
+	TEST(options_understand_disks_and_nets), {NULL, NULL},
 };
 
 int main(int argc, char **argv)

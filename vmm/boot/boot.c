@@ -85,7 +85,7 @@ static int load_elf(const struct boot_source *src, const struct guest_memory *m,
 		return -1;
 	entry->method = src->method;
 	if (entry->method == BOOT_AUTO)
-		entry->method = info.pvh_entry ? BOOT_PVH : BOOT_LINUX64;
+		entry->method = info.pvh_entry && !info.linux_kernel ? BOOT_PVH : BOOT_LINUX64;
 	if (entry->method == BOOT_PVH && !info.pvh_entry)
 		return error_set(e, ERROR_USER,
 				 "%s: no PVH note in it (CONFIG_PVH); use --boot auto",

@@ -8,13 +8,15 @@
  *            ELF64                   64-bit entry (boot/linux64.c)
  *   bzImage  boot protocol >= 2.12   64-bit entry at +0x200
  *
- * BOOT_AUTO enters a vmlinux by its PVH note when it has one: the note states the entry's
- * address and contract, while e_entry is a convention; the difference in cost is below one
- * part in ten thousand of a boot.
+ * BOOT_AUTO enters an ELF kernel by its PVH note when it has one, as the note states the entry's
+ * address and contract, while e_entry is a convention.  The convention is known for Linux, which
+ * a note of owner "Linux" tells (since 4.19), and there the 64-bit entry costs 256 exits less: at
+ * its PVH entry Linux looks for Xen in each place of CPUID where a hypervisor could be.
  */
 #ifndef HG_BOOT_BOOT_H
 #define HG_BOOT_BOOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "memory.h"
@@ -58,6 +60,7 @@ int boot_load(const struct boot_source *src, const struct guest_memory *m, struc
 struct elf_info {
 	uint64_t entry; /* e_entry as a GPA */
 	uint64_t pvh_entry;
+	bool linux_kernel; /* it says so in a note */
 };
 int elf_load(const struct boot_file *f, const struct guest_memory *m, struct elf_info *info,
 	     struct boot_layout *l, struct error *e);

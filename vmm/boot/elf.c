@@ -67,8 +67,8 @@ static int load_segment(const struct boot_file *f, const struct guest_memory *m,
 	return 0;
 }
 
-/* The entry of the "Xen" note of type 18 in one note segment, or 0. */
-static uint64_t scan_notes(const uint8_t *notes, uint64_t size)
+/* Looks for the "Xen" note of type 18, which holds an entry point, and for any "Linux" one. */
+static void scan_notes(const uint8_t *notes, uint64_t size, struct elf_info *info)
 {
 	uint64_t at = 0, name, desc;
 	Elf64_Nhdr n;
@@ -84,15 +84,17 @@ static uint64_t scan_notes(const uint8_t *notes, uint64_t size)
 		if (n.n_type == XEN_ELFNOTE_PHYS32_ENTRY && n.n_namesz == 4 &&
 		    !memcmp(notes + at, "Xen", 4) && n.n_descsz >= sizeof(entry)) {
 			memcpy(&entry, notes + at + name, sizeof(entry));
-			return entry;
+			if (!info->pvh_entry)
+				info->pvh_entry = entry;
 		}
+		if (n.n_namesz == 6 && !memcmp(notes + at, "Linux", 6))
+			info->linux_kernel = true;
 		at += name + desc;
 	}
-	return 0;
 }
 
-static int find_pvh(const struct boot_file *f, const Elf64_Phdr *p, struct elf_info *info,
-		    struct error *e)
+static int read_notes(const struct boot_file *f, const Elf64_Phdr *p, struct elf_info *info,
+		      struct error *e)
 {
 	uint64_t size = p->p_filesz < MAX_NOTES ? p->p_filesz : MAX_NOTES;
 	uint8_t *notes = malloc(size + 1);
@@ -102,8 +104,8 @@ static int find_pvh(const struct boot_file *f, const Elf64_Phdr *p, struct elf_i
 		return error_set(e, ERROR_MACHINE, "out of memory");
 	if (read_at(f, notes, size, p->p_offset))
 		r = bad(f, e, "a note segment lies past the end of the file");
-	else if (!info->pvh_entry)
-		info->pvh_entry = scan_notes(notes, size);
+	else
+		scan_notes(notes, size, info);
 	free(notes);
 	return r;
 }
@@ -132,7 +134,7 @@ int elf_load(const struct boot_file *f, const struct guest_memory *m, struct elf
 	if (read_header(f, &h, ph, e))
 		return -1;
 	for (i = 0; i < h.e_phnum; i++) {
-		if (ph[i].p_type == PT_NOTE && find_pvh(f, &ph[i], info, e))
+		if (ph[i].p_type == PT_NOTE && read_notes(f, &ph[i], info, e))
 			return -1;
 		if (ph[i].p_type != PT_LOAD)
 			continue;
