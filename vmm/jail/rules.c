@@ -105,6 +105,8 @@ const struct rule jail_rules[] = {
 	IOCTL(VCPU, KVM_GET_REGS, "where the guest was when it failed"),
 	IOCTL(LOOP, KVM_KVMCLOCK_CTRL, "cont: the guest's watchdog forgives the pause"),
 	IOCTL(VCPU, TUNSETOFFLOAD, "net: what the driver negotiated"),
+	IOCTL(VCPU, TUNSETTXFILTER, "net: which addresses the driver listens to"),
+	IOCTL(VCPU, TUNSETQUEUE, "net: how many pairs of queues the driver uses"),
 	IOCTL(LOOP, TIOCGWINSZ, "terminal: its size"),
 	IOCTL(LOOP, TCGETS, "terminal: libc reads back what it has set"),
 	IOCTL(LOOP, TCSETS, "terminal: given back"),
