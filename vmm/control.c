@@ -9,6 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "gdb/gdb.h"
 #include "vm.h"
 
 #define VERSION_PACKAGE "hg-vmm " HG_VERSION
@@ -24,6 +25,7 @@ struct client {
 struct control {
 	struct vm *vm;
 	struct loop_source listener;
+	bool hand_over;
 	struct client clients[CONTROL_MAX_CLIENTS];
 };
 
@@ -136,6 +138,31 @@ static bool handle(struct client *c, json_t *request)
 	return reply(c, msg);
 }
 
+void control_hand_over(struct control *c)
+{
+	c->hand_over = true;
+}
+
+/* The rest of the input, from `at` on, is for the debugger's server.  The client is gone. */
+static void hand_over(struct client *c, size_t at)
+{
+	struct vm *vm = c->control->vm;
+	size_t early = c->in_len - at;
+	char *in = c->in;
+	int fd = c->src.fd;
+
+	c->control->hand_over = false;
+	if (c->out_len) { /* it does not read: no such debugger */
+		drop(c);
+		return;
+	}
+	loop_remove(&vm->loop, &c->src);
+	free(c->out);
+	memset(c, 0, sizeof(*c));
+	gdb_adopt(vm, fd, in + at, early);
+	free(in);
+}
+
 static bool handle_line(struct client *c, const char *line, size_t len)
 {
 	json_error_t error;
@@ -196,6 +223,10 @@ static bool handle_input(struct client *c)
 		if (n && !handle_line(c, c->in + at, n))
 			return false;
 		at += n;
+		if (c->control->hand_over) {
+			hand_over(c, at);
+			return false;
+		}
 		while (at < c->in_len && strchr("\n\r\t ", c->in[at]))
 			at++;
 	}

@@ -28,6 +28,12 @@ struct control *control_create(struct vm *vm, const char *path, struct error *e)
 void control_event(struct control *c, const char *name, const char *fmt, ...);
 
 /*
+ * The client whose command runs now becomes a debugger's connection (gdb/gdb.h) once the
+ * command is answered.
+ */
+void control_hand_over(struct control *c);
+
+/*
  * qmp.c.  Runs one command; returns the "return" value, or NULL with *class and text filled.
  * args may be NULL.
  */

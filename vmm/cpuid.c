@@ -242,10 +242,11 @@ int cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m, struct er
 }
 
 /*
- * QEMU's TCG emulates SVM without the intercept of XSETBV (seen in 7.2): after a guest has set
- * XCR0, KVM still believes 1, tells 0x240 as the area's size and puts 1 back at the next entry.
+ * QEMU's TCG emulates SVM without some of its intercepts (seen in 7.2).  Of XSETBV: after a guest
+ * has set XCR0, KVM still believes 1, tells 0x240 as the area's size and puts 1 back at the next
+ * entry.  Of int3 and of what DR7 arms: see gdb/stub.h.
  */
-bool cpuid_host_hides_xsetbv(void)
+bool cpuid_host_is_tcg(void)
 {
 	uint32_t eax, ebx, ecx, edx;
 	char name[12];

@@ -24,7 +24,7 @@ struct cpuid_machine {
 	uint32_t tsc_khz;  /* 0: not known */
 	bool tsc_deadline; /* KVM's local APIC has the mode */
 	/*
-	 * The CPU lets a guest write XCR0 without KVM seeing it (cpuid_host_hides_xsetbv()):
+	 * The CPU lets a guest write XCR0 without KVM seeing it (cpuid_host_is_tcg()):
 	 * KVM then runs the guest with another XCR0 than it has set, and XSAVE loses registers.
 	 */
 	bool no_xsave;
@@ -49,8 +49,8 @@ int cpuid_apply_model(struct cpuid_table *t, const struct cpuid_machine *m, stru
  */
 void cpuid_check_xstate(struct cpuid_table *t, bool hide);
 
-/* Asks the CPU of this process whether it is one on which `no_xsave` has to be set. */
-bool cpuid_host_hides_xsetbv(void);
+/* Asks the CPU of this process: `no_xsave` has to be set, breakpoints are made another way. */
+bool cpuid_host_is_tcg(void);
 
 /* Turns what KVM supports into what every vCPU of this machine has in common.  0, or -1 and *e. */
 int cpuid_common(struct cpuid_table *t, const struct cpuid_machine *m, struct error *e);

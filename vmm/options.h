@@ -11,14 +11,11 @@
 #include <stdint.h>
 
 #include "error.h"
-#include "ratelimit.h"
 #include "memory.h"
-#include "ratelimit.h"
 #include "topology.h"
 
 #define MAX_DISKS     12
 #define MAX_NETS      4
-#define MAX_SHARES    4
 #define MIN_MEMORY    (16ull << 20)
 #define MAX_MEMORY    (1ull << 40)
 #define DEFAULT_BYTES (512ull << 20)
@@ -35,35 +32,15 @@ struct cpu_range {
 	uint16_t first, count;
 };
 
-#define MAX_DISK_QUEUES 16
-
 struct disk_config {
 	const char *path;
 	bool read_only;
-	bool direct;	     /* O_DIRECT: past the host's page cache */
-	bool snapshot;	     /* writes go to a temporary overlay */
-	const char *overlay; /* ... or to this file; NULL: none */
-	const char *serial;  /* NULL: made from the disk's number */
-	uint64_t queues;     /* 1 to MAX_DISK_QUEUES; 0 is 1 */
-	struct rate_config rate;
 };
 
-#define NET_MAX_PAIRS 8
-
-enum net_kind { NET_TAP, NET_PASST, NET_SOCKET };
-
 struct net_config {
-	enum net_kind kind;
 	char tap[IFNAMSIZ];
 	char bridge[IFNAMSIZ]; /* empty: the tap joins no bridge */
-	const char *socket;    /* of NET_SOCKET: a listening stream socket */
-	const char *tcp, *udp; /* of NET_PASST: ports to forward, as passt's -t and -u; or NULL */
-	uint8_t mac[6];	       /* all zero: follows from the VM's name, or the tap's */
-	uint64_t pairs;	       /* of queues, 1 to NET_MAX_PAIRS */
-	uint64_t mtu;	       /* bytes; 0: the bridge's */
-	bool no_vhost;	       /* the kernel's vhost-net is not used */
-	bool need_vhost;       /* ... or must be there */
-	struct rate_config rx, tx; /* limits, as the guest sees them */
+	uint8_t mac[6];
 };
 
 struct balloon_config {
@@ -71,13 +48,6 @@ struct balloon_config {
 	bool deflate_on_oom; /* the guest takes pages back before it kills processes */
 	bool reporting;	     /* free pages are given back as they become free */
 	uint64_t target;     /* bytes of RAM the guest begins with; 0: all */
-};
-
-struct share_config {
-	const char *tag;
-	const char *path; /* a folder; or the socket of a virtiofsd that runs already */
-	bool path_is_socket;
-	bool read_only;
 };
 
 struct vm_config {
@@ -97,14 +67,13 @@ struct vm_config {
 	struct net_config nets[MAX_NETS];
 	unsigned int nnets;
 	struct balloon_config balloon;
-	struct share_config shares[MAX_SHARES];
-	unsigned int nshares;
-	const char *virtiofsd;	 /* NULL: the first one that is found */
 	const char *run_dir;	 /* NULL: none */
 	const char *control;	 /* socket paths, NULL: none */
 	const char *console;	 /* NULL: the console is this terminal */
 	const char *console_log; /* NULL: none */
 	const char *log;	 /* NULL: stderr */
+	const char *gdb;	 /* TCP port of 127.0.0.1 or socket path, NULL: none */
+	bool gdb_wait;		 /* the guest's first instruction is the debugger's to order */
 	bool daemonize;
 	bool sandbox;
 	bool serial;	   /* an 8250 at 0x3f8, though the command line does not name one */

@@ -5,11 +5,9 @@
 
 #include "control.h"
 #include "log.h"
-#include "qmp_devices.h"
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
-#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "vm.h"
@@ -128,33 +126,16 @@ static int add_device(struct vm *vm, struct virtio_dev *dev, struct error *e)
 	return 0;
 }
 
-/* QEMU has no such event. */
-static void on_share_loss(void *arg, const char *tag)
-{
-	struct vm *vm = arg;
-
-	control_event(vm->control, "X_HYPERGEN_SHARE_LOST", "{s:s}", "tag", tag);
-}
-
 /* What costs nothing unless it was asked for. */
 static int add_optional_devices(struct vm *vm, struct error *e)
 {
 	const struct vm_config *cfg = vm->cfg;
-	struct virtio_dev *dev;
-	unsigned int i;
 
 	if (cfg->balloon.wanted) {
 		vm->balloon = balloon_create(&vm->mem, &vm->loop, &cfg->balloon, e);
 		if (add_device(vm, vm->balloon, e))
 			return -1;
 		balloon_on_change(vm->balloon, on_balloon_change, vm);
-	}
-	for (i = 0; i < cfg->nshares; i++) {
-		dev = fs_create(&vm->mem, &vm->loop, &cfg->shares[i], cfg->virtiofsd, cfg->run_dir,
-				e);
-		if (add_device(vm, dev, e))
-			return -1;
-		fs_on_loss(dev, on_share_loss, vm);
 	}
 	return 0;
 }
@@ -191,7 +172,6 @@ int platform_create(struct vm *vm, struct error *e)
 	if (add_devices(vm, e))
 		return -1;
 	console_set_hooks(vm->console, &hooks);
-	qmp_block_errors(vm);
 	vm->have_serial = vm->cfg->serial || serial_named_in(vm->cfg->cmdline);
 	vm->serial.con = vm->console;
 	vm->serial.irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_SERIAL};

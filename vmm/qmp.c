@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "gdb/gdb.h"
 #include "qmp_devices.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
@@ -40,8 +41,10 @@ static json_t *text_value(const char *bytes)
 
 static json_t *query_status(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
-	static const char *const names[] = {
-		[VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_PANICKED] = "guest-panicked"};
+	static const char *const names[] = {[VM_RUNNING] = "running",
+					    [VM_PAUSED] = "paused",
+					    [VM_PANICKED] = "guest-panicked",
+					    [VM_DEBUG] = "debug"};
 	const char *status = vm->request >= REQUEST_POWEROFF ? "shutdown" : names[vm->state];
 
 	(void)c, (void)args, (void)text, (void)len;
@@ -81,6 +84,30 @@ static json_t *query_cpus(struct vm *vm, struct control *c, json_t *args, char *
 	return list;
 }
 
+static json_t *query_blockstats(struct vm *vm, struct control *c, json_t *args, char *text,
+				size_t len)
+{
+	json_t *list = json_array();
+	const struct blk_stats *s;
+	unsigned int i;
+	char name[16];
+
+	(void)c, (void)args, (void)text, (void)len;
+	for (i = 0; i < vm->cfg->ndisks; i++) {
+		s = blk_get_stats(vm->disks[i]);
+		snprintf(name, sizeof(name), "disk%u", i);
+		json_array_append_new(
+			list, json_pack("{s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I}}", "device", name,
+					"stats", "rd_bytes", (json_int_t)s->rd_bytes, "wr_bytes",
+					(json_int_t)s->wr_bytes, "rd_operations",
+					(json_int_t)s->rd_operations, "wr_operations",
+					(json_int_t)s->wr_operations, "flush_operations",
+					(json_int_t)s->flush_operations, "failed_operations",
+					(json_int_t)s->failed_operations));
+	}
+	return list;
+}
+
 static json_t *stop(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
 	(void)args, (void)text, (void)len;
@@ -98,7 +125,11 @@ static json_t *cont(struct vm *vm, struct control *c, json_t *args, char *text, 
 		snprintf(text, len, "the guest has panicked; use system_reset or quit");
 		return NULL;
 	}
-	if (vm->state == VM_PAUSED) {
+	if (gdb_holds(vm)) {
+		snprintf(text, len, "a debugger has stopped the guest; continue or detach there");
+		return NULL;
+	}
+	if (vm->state == VM_PAUSED || vm->state == VM_DEBUG) {
 		vm_continue(vm);
 		if (vm->state == VM_RUNNING) /* not when the VM is about to end or be reset */
 			control_event(c, "RESUME", NULL);
@@ -215,12 +246,23 @@ static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char
 	return json_object();
 }
 
+/* The connection that asks becomes the debugger's: a VM in its sandbox can open no other. */
+static json_t *gdb_start(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	(void)args;
+	if (gdb_connected(vm)) {
+		snprintf(text, len, "a debugger is connected already");
+		return NULL;
+	}
+	control_hand_over(c);
+	return json_object();
+}
+
 static const struct command commands[] = {
 	{"balloon", qmp_balloon},
-	{"block_resize", qmp_block_resize},
 	{"cont", cont},
 	{"query-balloon", qmp_query_balloon},
-	{"query-blockstats", qmp_query_blockstats},
+	{"query-blockstats", query_blockstats},
 	{"query-commands", query_commands},
 	{"query-cpus-fast", query_cpus},
 	{"query-kvm", query_kvm},
@@ -233,6 +275,7 @@ static const struct command commands[] = {
 	{"system_reset", system_reset},
 	{"x-hypergen-balloon-stats", qmp_balloon_stats},
 	{"x-hypergen-console-size", console_size},
+	{"x-hypergen-gdb-start", gdb_start},
 	{"x-hypergen-info", info},
 	{NULL, NULL},
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cpuid.h"
+#include "gdb/gdb.h"
 #include "jail/jail.h"
 #include "log.h"
 #include "vm.h"
@@ -52,7 +53,7 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 			return kvm_error(e, "KVM_GET_SUPPORTED_CPUID");
 		khz = ioctl(v->fd, KVM_GET_TSC_KHZ);
 		m.tsc_khz = khz > 0 ? khz : 0;
-		m.no_xsave = cpuid_host_hides_xsetbv();
+		m.no_xsave = cpuid_host_is_tcg();
 		m.tsc_deadline =
 			ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 		if (cpuid_common(&table, &m, e))
@@ -198,6 +199,8 @@ static void on_io(struct vcpu *v)
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	uint32_t i;
 
+	if (run->io.port == GDB_TRAP_PORT && run->io.direction == KVM_EXIT_IO_OUT)
+		gdb_trap_exit(v);
 	for (i = 0; i < run->io.count; i++, data += run->io.size)
 		access_bus(v->vm, &v->vm->ports, run->io.port, run->io.direction == KVM_EXIT_IO_OUT,
 			   data, run->io.size);
@@ -243,6 +246,9 @@ static void on_exit_reason(struct vcpu *v)
 		break;
 	case KVM_EXIT_INTR:
 		break;
+	case KVM_EXIT_DEBUG:
+		gdb_debug_exit(v);
+		break;
 	case KVM_EXIT_SYSTEM_EVENT:
 		on_system_event(v);
 		break;
@@ -261,6 +267,11 @@ static void on_exit_reason(struct vcpu *v)
 	}
 }
 
+static bool is_held(struct vcpu *v)
+{
+	return atomic_load(&v->vm->hold) || atomic_load(&v->frozen);
+}
+
 /* Waits until the guest may go on; false: the thread shall end. */
 static bool park(struct vcpu *v)
 {
@@ -270,7 +281,7 @@ static bool park(struct vcpu *v)
 	pthread_mutex_lock(&vm->lock);
 	v->parked = true;
 	pthread_cond_broadcast(&vm->changed);
-	while (atomic_load(&vm->hold) && !vm->leave)
+	while (is_held(v) && !vm->leave)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	v->parked = false;
 	v->run->immediate_exit = 0;
@@ -302,7 +313,7 @@ void *vcpu_thread(void *arg)
 
 	enter_jail(v);
 	for (;;) {
-		if (atomic_load(&v->vm->hold)) {
+		if (is_held(v)) {
 			if (unfinished)
 				v->run->immediate_exit = 1;
 			else if (!park(v))

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "gdb/gdb.h"
 #include "log.h"
 
 static uint64_t now_ns(void)
@@ -74,14 +75,28 @@ void vm_stop(struct vm *vm)
 	hold_vcpus(vm);
 	if (vm->state == VM_RUNNING)
 		vm->state = VM_PAUSED;
+	gdb_stopped(vm, 2);
+}
+
+void vm_break(struct vm *vm)
+{
+	hold_vcpus(vm);
+	if (vm->state != VM_PANICKED)
+		vm->state = VM_DEBUG;
 }
 
 void vm_continue(struct vm *vm)
 {
 	unsigned int i;
 
-	if (vm->state != VM_PAUSED || vm->request)
+	if (vm->state == VM_PANICKED || vm->state == VM_RUNNING)
 		return;
+	if (vm->request) {
+		/* A debugger's word holds for what comes after the request, too. */
+		if (vm->state == VM_DEBUG)
+			vm->state = VM_RUNNING;
+		return;
+	}
 	/* Keeps the guest's soft-lockup watchdog from counting the pause. */
 	for (i = 0; i < vm->cfg->cpus; i++)
 		ioctl(vm->vcpus[i].fd, KVM_KVMCLOCK_CTRL);
@@ -126,7 +141,8 @@ static int start_vcpus(struct vm *vm, struct error *e)
 
 static int rebuild(struct vm *vm)
 {
-	bool paused = vm->state == VM_PAUSED;
+	bool held = gdb_holds(vm);
+	bool paused = held || vm->state == VM_PAUSED || vm->state == VM_DEBUG;
 
 	end_vcpus(vm);
 	machine_teardown(vm);
@@ -136,9 +152,10 @@ static int rebuild(struct vm *vm)
 	if (machine_build(vm, &vm->fault))
 		return -1;
 	vm->resets++;
-	vm->state = paused ? VM_PAUSED : VM_RUNNING;
+	vm->state = held ? VM_DEBUG : paused ? VM_PAUSED : VM_RUNNING;
 	vm->request = REQUEST_NONE;
 	atomic_store(&vm->hold, paused);
+	gdb_machine_rebuilt(vm);
 	return start_vcpus(vm, &vm->fault);
 }
 
@@ -169,6 +186,7 @@ static void serve_request(struct vm *vm)
 		log_line("the guest panicked; its vCPUs are stopped");
 		control_event(vm->control, "GUEST_PANICKED", "{s:s}", "action", "pause");
 		control_event(vm->control, "STOP", NULL);
+		gdb_stopped(vm, 6);
 		break;
 	case REQUEST_RESET:
 		reset(vm);
@@ -186,8 +204,10 @@ static void on_wake(void *arg, uint32_t events)
 	uint64_t count;
 
 	(void)events;
-	if (read(vm->wake.fd, &count, sizeof(count)) == sizeof(count))
-		serve_request(vm);
+	if (read(vm->wake.fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	serve_request(vm);
+	gdb_wake(vm);
 }
 
 static void on_signal(void *arg, uint32_t events)
@@ -293,7 +313,7 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 		if (!vm->control)
 			return -1;
 	}
-	return 0;
+	return cfg->gdb ? gdb_listen(vm, cfg->gdb, e) : 0;
 }
 
 int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
@@ -306,6 +326,10 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
 int vm_start(struct vm *vm, struct error *e)
 {
 	console_check_size(vm->console);
+	if (vm->cfg->gdb_wait) {
+		vm->state = VM_DEBUG;
+		atomic_store(&vm->hold, true);
+	}
 	return start_vcpus(vm, e);
 }
 
@@ -324,6 +348,7 @@ enum vm_request vm_run(struct vm *vm)
 	else
 		control_event(vm->control, "SHUTDOWN", "{s:b, s:s}", "guest", 0, "reason",
 			      request == REQUEST_ERROR ? "host-error" : vm->quit_reason);
+	gdb_ended(vm, request == REQUEST_ERROR);
 	pthread_mutex_unlock(&vm->lock);
 	return request;
 }
@@ -336,6 +361,7 @@ void vm_destroy(struct vm *vm)
 	machine_teardown(vm);
 	for (i = 0; i < vm->ndevices; i++)
 		vm->devices[i]->ops->destroy(vm->devices[i]);
+	gdb_destroy(vm);
 	if (vm->console)
 		console_destroy(vm->console);
 	free(vm->vcpus);

@@ -29,6 +29,7 @@
 
 struct kvm_run;
 struct control;
+struct gdb;
 
 #define EXIT_KINDS 64 /* KVM_EXIT_* below this are counted each, the rest under 0 */
 
@@ -39,10 +40,11 @@ struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	bool started, parked;
+	atomic_bool frozen;	    /* parks though the VM runs: a debugger steps others */
 	uint64_t exits[EXIT_KINDS]; /* written by the vCPU's thread alone; readers may lag */
 };
 
-enum vm_state { VM_RUNNING, VM_PAUSED, VM_PANICKED };
+enum vm_state { VM_RUNNING, VM_PAUSED, VM_PANICKED, VM_DEBUG /* by a debugger */ };
 
 /* What a vCPU or a command wants of the event loop; the highest one that was asked wins. */
 enum vm_request {
@@ -78,6 +80,7 @@ struct vm {
 	struct virtio_dev *balloon;	     /* NULL: none */
 	struct console *console;
 	struct control *control; /* NULL: none */
+	struct gdb *gdb;	 /* NULL: none */
 	bool have_serial;
 	struct serial8250 serial;
 	struct irq power_button;
@@ -113,7 +116,8 @@ void vm_destroy(struct vm *vm);
 
 void vm_ask(struct vm *vm, enum vm_request request);
 void vm_fail(struct vm *vm, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void vm_stop(struct vm *vm); /* vCPUs parked; disks and network go on until idle */
+void vm_stop(struct vm *vm);  /* vCPUs parked; disks and network go on until idle */
+void vm_break(struct vm *vm); /* the same for a debugger: the state becomes VM_DEBUG */
 void vm_continue(struct vm *vm);
 void vm_power_button(struct vm *vm);
 

@@ -11,6 +11,10 @@
 /* balloon.c */
 int option_balloon(char *value, struct vm_config *cfg, struct error *e); /* value may be NULL */
 
+/* debug.c */
+int option_gdb(char *value, struct vm_config *cfg, struct error *e);
+int complete_gdb(struct vm_config *cfg, struct error *e);
+
 /* disk.c */
 int option_disk(char *value, struct vm_config *cfg, struct error *e);
 
@@ -26,9 +30,5 @@ int machine_complete(struct vm_config *cfg, struct error *e);
 
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);
-void net_complete(struct vm_config *cfg); /* addresses, which follow from the VM's name */
-
-/* share.c */
-int option_share(char *value, struct vm_config *cfg, struct error *e);
 
 #endif

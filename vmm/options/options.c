@@ -77,38 +77,18 @@ static const struct row rows[] = {
 	 "host by itself, and more when QMP's balloon asks",
 	 0, option_balloon},
 
-	{HEADING, "Disks, networks and shares", 0, 0, 0, 0},
+	{HEADING, "Disks and networks", 0, 0, 0, 0},
 	{PARSED, "disk", "PATH[,readonly]",
 	 "raw image or block device as vda; repeat for vdb... (up to\n"
 	 "12); a ',' in PATH is written ',,'. One VM may write an\n"
 	 "image, or any number may read it",
 	 0, option_disk},
-	{PARSED, "net",
-	 "tap=NAME[,bridge=BR][,queues=N][,vhost=auto|on|off]\n"
-	 "  --net passt[,tcp=PORTS][,udp=PORTS]\n"
-	 "  --net socket=PATH",
-	 "virtio-net; repeat (up to 4). On tap NAME, made unless it\n"
-	 "exists, put on bridge BR, with N pairs of queues, served\n"
-	 "by the kernel's vhost-net if it can be had; on passt(1),\n"
-	 "which needs no privilege and forwards PORTS of the host,\n"
-	 "HOST:GUEST for instance; or on a stream socket with\n"
-	 "frames as passt's. All take ,mac=MAC (default: follows\n"
-	 "from --name, or NAME), ,mtu=N, and limits in bytes or\n"
-	 "packets a second: ,[rx-|tx-]bps=RATE[:BURST] and pps=,\n"
-	 "rx is what the guest receives",
+	{PARSED, "net", "tap=NAME[,bridge=BR][,mac=MAC]",
+	 "virtio-net on a new tap, put on bridge BR; repeat (up to\n"
+	 "4); the default MAC follows from NAME",
 	 0, option_net},
 	{ON, "packed-rings", NULL, "offer virtio's packed virtqueues beside split ones",
 	 FIELD(packed_rings), 0},
-
-	{PARSED, "share", "TAG=DIR[,readonly] | TAG=socket:PATH",
-	 "host folder for the guest (mount -t virtiofs TAG /mnt),\n"
-	 "served by virtiofsd; repeat (up to 4). socket: one that\n"
-	 "runs already",
-	 0, option_share},
-	{TEXT, "virtiofsd", "FILE",
-	 "the virtiofsd to start (default: the first in $PATH,\n"
-	 "/usr/libexec, /usr/lib, /usr/lib/qemu)",
-	 FIELD(virtiofsd), 0},
 
 	{HEADING, "Sockets and files", 0, 0, 0, 0},
 	{TEXT, "run-dir", "DIR",
@@ -124,6 +104,14 @@ static const struct row rows[] = {
 	{TEXT, "console-log", "FILE", "copy of the console's output; past 1 MiB it becomes FILE.1",
 	 FIELD(console_log), 0},
 	{TEXT, "log", "FILE", "the VMM's own messages (default: stderr)", FIELD(log), 0},
+
+	{HEADING, "Debugging", 0, 0, 0, 0},
+	{PARSED, "gdb", "PORT|SOCK|auto",
+	 "for gdb's `target remote`: a TCP port of 127.0.0.1, a\n"
+	 "Unix socket, or gdb.sock in --run-dir",
+	 0, option_gdb},
+	{ON, "gdb-wait", NULL, "the guest starts when a debugger lets it; needs --gdb",
+	 FIELD(gdb_wait), 0},
 
 	{HEADING, "Process", 0, 0, 0, 0},
 	{ON, "daemonize", NULL, "return once the VM runs; needs --run-dir or --console",
@@ -221,15 +209,11 @@ static int complete(struct vm_config *cfg, struct error *e)
 		return error_set(e, ERROR_USER, "--kernel FILE is missing (see --help)");
 	if (cfg->run_dir && access(cfg->run_dir, W_OK | X_OK))
 		return error_set(e, ERROR_USER, "--run-dir %s: %s", cfg->run_dir, strerror(errno));
-	/* Whoever serves a share reads and writes guest RAM itself. */
-	if (cfg->nshares)
-		cfg->memory.shared = true;
 	cfg->control = in_dir(cfg->run_dir, cfg->control, "control.sock");
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
-	net_complete(cfg);
-	if (machine_complete(cfg, e))
+	if (machine_complete(cfg, e) || complete_gdb(cfg, e))
 		return -1;
 	if (cfg->daemonize && !cfg->console)
 		return error_set(e, ERROR_USER,
