@@ -136,7 +136,7 @@ static int load_guest(struct vm *vm, struct error *e)
 	struct acpi_machine acpi = {
 		.topology = vm->cfg->topology, .nvirtio = vm->ndevices, .serial = vm->have_serial};
 
-	if (acpi_build(&vm->mem, &acpi))
+	if (!vm->cfg->no_acpi && acpi_build(&vm->mem, &acpi))
 		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");
 	if (mptable_build(&vm->mem, &vm->cfg->topology))
 		return error_set(e, ERROR_MACHINE, "the MP table does not fit");

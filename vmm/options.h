@@ -21,7 +21,10 @@
 #define DEFAULT_BYTES (512ull << 20)
 
 /* How a kernel is entered; BOOT_AUTO takes what the file offers (see boot/boot.h). */
-enum boot_method { BOOT_AUTO, BOOT_PVH, BOOT_LINUX64 };
+enum boot_method { BOOT_AUTO, BOOT_PVH, BOOT_LINUX64, BOOT_MULTIBOOT };
+
+/* The name of a method, as it is given. */
+const char *boot_method_name(enum boot_method method);
 
 /* What CPUID shows: all of the host, or the same on every machine (cpumodel.c). */
 enum cpu_model { CPU_HOST, CPU_BASELINE, CPU_BASELINE_V3 };
@@ -62,6 +65,7 @@ struct vm_config {
 	struct cpu_range affinity[MAX_CPUS]; /* of each vCPU's thread */
 	struct memory_config memory;
 	enum boot_method boot;
+	bool no_acpi; /* the MP table alone, and virtio devices on the kernel's command line */
 	struct disk_config disks[MAX_DISKS];
 	unsigned int ndisks;
 	struct net_config nets[MAX_NETS];

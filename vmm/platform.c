@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of this machine's devices, and the few ports that are not worth a file. */
 #include <linux/virtio_config.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control.h"
@@ -161,6 +163,26 @@ static int add_devices(struct vm *vm, struct error *e)
 	return add_optional_devices(vm, e);
 }
 
+/* Where no ACPI tells of the devices: a parameter each (kernel-parameters.txt, virtio_mmio). */
+static int name_devices(struct vm *vm, struct error *e)
+{
+	char *text, *longer;
+	unsigned int i;
+
+	if (!vm->cfg->no_acpi)
+		return 0;
+	text = strdup(vm->cfg->cmdline);
+	for (i = 0; text && i < vm->ndevices; i++, text = longer) {
+		if (asprintf(&longer, "%s virtio_mmio.device=%lluK@0x%llx:%u", text,
+			     VIRTIO_MMIO_STRIDE >> 10, VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE,
+			     GSI_VIRTIO + i) < 0)
+			longer = NULL;
+		free(text);
+	}
+	vm->boot.cmdline = text;
+	return text ? 0 : error_set(e, ERROR_MACHINE, "out of memory");
+}
+
 int platform_create(struct vm *vm, struct error *e)
 {
 	const struct console_hooks hooks = {.input = on_console_input,
@@ -169,7 +191,7 @@ int platform_create(struct vm *vm, struct error *e)
 					    .flushed = on_console_flushed,
 					    .arg = vm};
 
-	if (add_devices(vm, e))
+	if (add_devices(vm, e) || name_devices(vm, e))
 		return -1;
 	console_set_hooks(vm->console, &hooks);
 	vm->have_serial = vm->cfg->serial || serial_named_in(vm->cfg->cmdline);

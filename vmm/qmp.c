@@ -225,10 +225,9 @@ static json_t *info(struct vm *vm, struct control *c, json_t *args, char *text, 
 			 text_value(vm->cfg->name), "memory", (json_int_t)vm->cfg->memory.size,
 			 "cpus", vm->cfg->cpus, "uptime_ms", uptime, "pid", getpid(), "resets",
 			 (json_int_t)vm->resets, "kernel", text_value(vm->cfg->kernel), "initrd",
-			 text_value(vm->cfg->initrd), "boot",
-			 vm->entry.method == BOOT_PVH ? "pvh" : "linux64", "cmdline",
-			 text_value(vm->cfg->cmdline), "sandbox", vm->cfg->sandbox, "exits",
-			 count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
+			 text_value(vm->cfg->initrd), "boot", boot_method_name(vm->entry.method),
+			 "cmdline", text_value(vm->cfg->cmdline), "sandbox", vm->cfg->sandbox,
+			 "exits", count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
 }
 
 static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)

@@ -150,7 +150,11 @@ static void set_segments(struct kvm_sregs *s, bool long_mode)
 
 int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct error *e)
 {
-	struct kvm_regs regs = {.rip = entry->rip, .rflags = 2};
+	struct kvm_regs regs = {.rip = entry->rip,
+				.rax = entry->rax,
+				.rbx = entry->rbx,
+				.rsi = entry->rsi,
+				.rflags = 2};
 	struct kvm_sregs sregs;
 	bool long_mode = entry->method == BOOT_LINUX64;
 
@@ -162,10 +166,8 @@ int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct error 
 		sregs.cr3 = PAGE_TABLE_GPA;
 		sregs.cr4 = CR4_PAE;
 		sregs.efer = EFER_LME | EFER_LMA;
-		regs.rsi = ZERO_PAGE_GPA;
 	} else {
 		sregs.cr0 = CR0_PE | CR0_ET;
-		regs.rbx = START_INFO_GPA;
 	}
 	if (ioctl(v->fd, KVM_SET_SREGS, &sregs))
 		return kvm_error(e, "KVM_SET_SREGS");

@@ -280,6 +280,7 @@ static int open_guest(struct vm *vm, struct error *e)
 	const struct vm_config *cfg = vm->cfg;
 
 	vm->boot.cmdline = cfg->cmdline;
+	vm->boot.rsdp = cfg->no_acpi ? 0 : ACPI_GPA;
 	vm->boot.method = cfg->boot;
 	vm->boot.initrd.fd = -1;
 	if (boot_open(&vm->boot.kernel, cfg->kernel, "kernel", e))

@@ -1,197 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Unit tests of kernel loading, ACPI, address decoding and options. */
-#include <asm/bootparam.h>
-#include <elf.h>
-#include <sys/mman.h>
-#include <unistd.h>
+/* Unit tests of ACPI, address decoding and options. */
 
 #include "acpi.h"
-#include "boot/boot.h"
 #include "bus.h"
 #include "layout.h"
 #include "mptable.h"
 #include "options.h"
 #include "serial8250.h"
 #include "units.h"
-
-static void memfile(const void *data, size_t len, struct boot_file *f)
-{
-	f->fd = memfd_create("test", MFD_CLOEXEC);
-	CHECK(f->fd >= 0 && write(f->fd, data, len) == (ssize_t)len);
-	f->size = len;
-	f->path = "test-kernel";
-}
-
-/* --- boot files --- */
-
-struct elf_file {
-	Elf64_Ehdr h;
-	Elf64_Phdr ph[2];
-	struct {
-		Elf64_Nhdr n;
-		char name[4];
-		uint64_t entry;
-		Elf64_Nhdr second;
-		char second_name[8];
-	} __attribute__((packed)) note;
-	uint8_t code[64];
-};
-
-static struct elf_file good_elf(void)
-{
-	struct elf_file f = {0};
-
-	memcpy(f.h.e_ident, "\177ELF\2\1\1", 7);
-	f.h.e_type = ET_EXEC;
-	f.h.e_machine = EM_X86_64;
-	f.h.e_entry = 0x1000000;
-	f.h.e_phoff = offsetof(struct elf_file, ph);
-	f.h.e_phentsize = sizeof(Elf64_Phdr);
-	f.h.e_phnum = 2;
-	f.ph[0] = (Elf64_Phdr){.p_type = PT_LOAD,
-			       .p_offset = offsetof(struct elf_file, code),
-			       .p_vaddr = 0xffffffff81000000,
-			       .p_paddr = 0x1000000,
-			       .p_filesz = 64,
-			       .p_memsz = 4096};
-	f.ph[1] = (Elf64_Phdr){.p_type = PT_NOTE,
-			       .p_offset = offsetof(struct elf_file, note),
-			       .p_filesz = sizeof(f.note)};
-	f.note.n = (Elf64_Nhdr){.n_namesz = 4, .n_descsz = 8, .n_type = 18};
-	memcpy(f.note.name, "Xen", 4);
-	f.note.entry = 0x1000020;
-	f.note.second = (Elf64_Nhdr){.n_namesz = 6, .n_type = 0x101};
-	memcpy(f.note.second_name, "Other", 6);
-	memset(f.code, 0x90, sizeof(f.code));
-	return f;
-}
-
-/* The loader's verdict; the message is in err. */
-static int try_elf(const struct elf_file *f, size_t len, struct boot_entry *entry)
-{
-	struct boot_source src = {.initrd.fd = -1, .cmdline = "console=hvc0"};
-	int r;
-
-	memfile(f, len, &src.kernel);
-	r = boot_load(&src, &mem, entry, &err);
-	close(src.kernel.fd);
-	return r;
-}
-
-static void elf_is_entered_by_note_or_header(void)
-{
-	struct elf_file f = good_elf();
-	struct boot_entry entry;
-	struct boot_params *bp;
-
-	setup(MIB(32));
-	CHECK(try_elf(&f, sizeof(f), &entry) == 0);
-	CHECK(entry.method == BOOT_PVH && entry.rip == 0x1000020);
-	CHECK(!memcmp(memory_at(&mem, 0x1000000, 64), f.code, 64));
-	CHECK(*(uint32_t *)memory_at(&mem, START_INFO_GPA, 4) == 0x336ec578);
-	/* Linux says what it is, and is then entered where it costs less. */
-	memcpy(f.note.second_name, "Linux", 6);
-	CHECK(try_elf(&f, sizeof(f), &entry) == 0);
-	CHECK(entry.method == BOOT_LINUX64 && entry.rip == 0x1000000);
-	f.h.e_phnum = 1;
-	f.h.e_entry = 0xffffffff81000010;
-	CHECK(try_elf(&f, sizeof(f), &entry) == 0);
-	CHECK(entry.method == BOOT_LINUX64 && entry.rip == 0x1000010);
-	bp = memory_at(&mem, ZERO_PAGE_GPA, sizeof(*bp));
-	CHECK(bp->hdr.header == 0x53726448 && bp->hdr.cmd_line_ptr == CMDLINE_GPA);
-	CHECK(bp->acpi_rsdp_addr == ACPI_GPA && bp->e820_entries == 3);
-	CHECK(bp->e820_table[2].addr == MIB(1) && bp->e820_table[2].size == MIB(31));
-}
-
-static void elf_damage_is_named(void)
-{
-	struct elf_file f;
-	struct boot_entry entry;
-
-	setup(MIB(32));
-#define BAD_ELF(change, message)                                                                   \
-	do {                                                                                       \
-		f = good_elf();                                                                    \
-		change;                                                                            \
-		CHECK(try_elf(&f, sizeof(f), &entry) == -1 && err.code == ERROR_USER);             \
-		CHECK(strstr(err.text, message) && !strchr(err.text, '\n'));                       \
-	} while (0)
-	BAD_ELF(f.h.e_ident[4] = 1, "not 64-bit");
-	BAD_ELF(f.h.e_machine = EM_AARCH64, "not for x86-64");
-	BAD_ELF(f.h.e_type = ET_REL, "not an executable");
-	BAD_ELF(f.h.e_phnum = 0xffff, "program headers");
-	BAD_ELF(f.h.e_phoff = UINT64_MAX - 8, "cut off");
-	BAD_ELF(f.ph[0].p_filesz = 5000, "larger in the file");
-	BAD_ELF(f.ph[0].p_offset = UINT64_MAX, "past the end of the file");
-	BAD_ELF(f.ph[0].p_paddr = 0x1000, "below 1 MiB");
-	BAD_ELF(f.ph[0].p_paddr = UINT64_MAX - 100, "wraps");
-	BAD_ELF(f.ph[0].p_memsz = MIB(100), "more --memory");
-	BAD_ELF(f.ph[0].p_type = PT_NULL, "nothing to load");
-	BAD_ELF(f.note.entry = 0xfffffff0, "entry point");
-	BAD_ELF(f.ph[1].p_offset = 1 << 20, "note segment");
-	f = good_elf();
-	CHECK(try_elf(&f, 40, &entry) == -1 && strstr(err.text, "cut off"));
-	CHECK(try_elf(&f, 2, &entry) == -1 && strstr(err.text, "too short"));
-}
-
-static void bzimage_is_checked_and_placed(void)
-{
-	static uint8_t file[8192];
-	struct setup_header *h = (struct setup_header *)(file + 0x1f1);
-	struct boot_source src = {.initrd.fd = -1, .cmdline = ""};
-	struct boot_entry entry;
-
-	setup(MIB(64));
-	*h = (struct setup_header){.setup_sects = 1,
-				   .syssize = (8192 - 1024) / 16,
-				   .boot_flag = 0xaa55,
-				   .header = 0x53726448,
-				   .version = 0x20f,
-				   .jump = 0x6aeb,
-				   .loadflags = LOADED_HIGH,
-				   .xloadflags = XLF_KERNEL_64,
-				   .pref_address = 0x1000000,
-				   .init_size = MIB(16),
-				   .initrd_addr_max = 0x7fffffff,
-				   .cmdline_size = 2047};
-	file[1024 + 0x200] = 0xfa;
-	memfile(file, sizeof(file), &src.kernel);
-	CHECK(boot_load(&src, &mem, &entry, &err) == 0 && entry.rip == 0x1000200);
-	CHECK(*(uint8_t *)memory_at(&mem, entry.rip, 1) == 0xfa);
-	src.kernel.size = 4096;
-	CHECK(boot_load(&src, &mem, &entry, &err) && strstr(err.text, "cut off"));
-	h->init_size = 0xffffffff;
-	memfile(file, sizeof(file), &src.kernel);
-	CHECK(boot_load(&src, &mem, &entry, &err) && strstr(err.text, "more --memory"));
-	h->pref_address = UINT64_MAX - 4096;
-	memfile(file, sizeof(file), &src.kernel);
-	CHECK(boot_load(&src, &mem, &entry, &err) && strstr(err.text, "out of range"));
-	h->xloadflags = 0;
-	memfile(file, sizeof(file), &src.kernel);
-	CHECK(boot_load(&src, &mem, &entry, &err) && strstr(err.text, "64-bit entry"));
-	h->header = 0;
-	memfile(file, sizeof(file), &src.kernel);
-	CHECK(boot_load(&src, &mem, &entry, &err) && strstr(err.text, "neither ELF nor bzImage"));
-}
-
-static void random_damage_never_harms_the_loader(void)
-{
-	uint64_t state = 12345;
-	struct elf_file f;
-	struct boot_entry entry;
-	unsigned int i, n;
-
-	setup(MIB(32));
-	for (i = 0; i < 20000; i++) {
-		f = good_elf();
-		for (n = 0; n < 1 + i % 8; n++) {
-			state = state * 6364136223846793005ull + 1442695040888963407ull;
-			((uint8_t *)&f)[(state >> 33) % sizeof(f)] = state >> 25;
-		}
-		if (try_elf(&f, sizeof(f) - i % 50, &entry))
-			CHECK(err.text[0] && !strchr(err.text, '\n'));
-	}
-}
 
 /* --- ACPI, bus, serial --- */
 
@@ -324,8 +140,6 @@ static void options_know_sizes_and_defaults(void)
 }
 
 static const struct unit_test tests[] = {
-	TEST(elf_is_entered_by_note_or_header),	 TEST(elf_damage_is_named),
-	TEST(bzimage_is_checked_and_placed),	 TEST(random_damage_never_harms_the_loader),
 	TEST(acpi_tables_are_linked_and_summed), TEST(mp_table_names_cpus_and_pins),
 	TEST(bus_finds_only_whole_accesses),	 TEST(options_know_sizes_and_defaults),
 	TEST(options_understand_disks_and_nets), {NULL, NULL},

@@ -76,6 +76,15 @@ static int place_cmdline(const char *cmdline, const struct guest_memory *m,
 	return memory_write(m, CMDLINE_GPA, cmdline, len + 1);
 }
 
+/* 0x10: flat 32-bit code; 0x18: flat data; 0x20: a TSS of no use but to be valid. */
+int boot_flat_gdt(const struct guest_memory *m)
+{
+	static const uint64_t gdt[5] = {0, 0, 0x00cf9b000000ffffull, 0x00cf93000000ffffull,
+					0x00008b0000000067ull};
+
+	return memory_write(m, GDT_GPA, gdt, sizeof(gdt));
+}
+
 static int load_elf(const struct boot_source *src, const struct guest_memory *m,
 		    struct boot_layout *l, struct boot_entry *entry, struct error *e)
 {
@@ -83,7 +92,15 @@ static int load_elf(const struct boot_source *src, const struct guest_memory *m,
 
 	if (elf_load(&src->kernel, m, &info, l, e))
 		return -1;
+	if (!info.wide)
+		return error_set(e, ERROR_USER,
+				 "%s: not a usable kernel: a 32-bit ELF file without a multiboot "
+				 "header",
+				 src->kernel.path);
 	entry->method = src->method;
+	if (entry->method == BOOT_AUTO && !info.pvh_entry && !info.linux_kernel &&
+	    multiboot_is(&src->kernel))
+		return multiboot_load(&src->kernel, m, entry, l, e);
 	if (entry->method == BOOT_AUTO)
 		entry->method = info.pvh_entry && !info.linux_kernel ? BOOT_PVH : BOOT_LINUX64;
 	if (entry->method == BOOT_PVH && !info.pvh_entry)
@@ -94,32 +111,51 @@ static int load_elf(const struct boot_source *src, const struct guest_memory *m,
 	return 0;
 }
 
-int boot_load(const struct boot_source *src, const struct guest_memory *m, struct boot_entry *entry,
-	      struct error *e)
+static int load_kernel(const struct boot_source *src, const struct guest_memory *m,
+		       struct boot_params *bp, struct boot_layout *l, struct boot_entry *entry,
+		       struct error *e)
 {
-	struct boot_layout l = {.initrd_max = HOLE_START - 1, .cmdline_max = LINUX_CMDLINE_MAX};
-	struct boot_params bp = {0};
-	uint8_t magic[4];
-	int r;
+	uint8_t magic[5]; /* of ELF, and its class */
+	bool elf;
 
 	if (pread(src->kernel.fd, magic, sizeof(magic), 0) != sizeof(magic))
 		return error_set(e, ERROR_USER, "%s: not a kernel (too short)", src->kernel.path);
-	if (!memcmp(magic, "\177ELF", 4)) {
-		r = load_elf(src, m, &l, entry, e);
-	} else {
-		if (src->method == BOOT_PVH)
-			return error_set(e, ERROR_USER, "%s: not an ELF file, so no PVH entry",
-					 src->kernel.path);
-		entry->method = BOOT_LINUX64;
-		r = bzimage_load(&src->kernel, m, &bp, &entry->rip, &l, e);
-	}
-	if (r || place_initrd(&src->initrd, m, &l, e) || place_cmdline(src->cmdline, m, &l, e))
+	elf = !memcmp(magic, "\177ELF", 4);
+	/* Linux is never asked for such a header: its search would be a part of each boot. */
+	if (src->method == BOOT_MULTIBOOT ||
+	    (src->method == BOOT_AUTO && (elf ? magic[4] == 1 : !bzimage_is(&src->kernel)) &&
+	     multiboot_is(&src->kernel)))
+		return multiboot_load(&src->kernel, m, entry, l, e);
+	if (elf)
+		return load_elf(src, m, l, entry, e);
+	if (src->method == BOOT_PVH)
+		return error_set(e, ERROR_USER, "%s: not an ELF file, so no PVH entry",
+				 src->kernel.path);
+	entry->method = BOOT_LINUX64;
+	return bzimage_load(&src->kernel, m, bp, &entry->rip, l, e);
+}
+
+int boot_load(const struct boot_source *src, const struct guest_memory *m, struct boot_entry *entry,
+	      struct error *e)
+{
+	struct boot_layout l = {
+		.initrd_max = HOLE_START - 1, .cmdline_max = LINUX_CMDLINE_MAX, .rsdp = src->rsdp};
+	struct boot_params bp = {0};
+
+	memset(entry, 0, sizeof(*entry));
+	if (load_kernel(src, m, &bp, &l, entry, e) || place_initrd(&src->initrd, m, &l, e) ||
+	    place_cmdline(src->cmdline, m, &l, e))
 		return -1;
-	if (entry->method == BOOT_PVH)
+	if (entry->method == BOOT_MULTIBOOT)
+		return multiboot_setup(m, &l, entry, e);
+	if (entry->method == BOOT_PVH) {
+		entry->rbx = START_INFO_GPA;
 		return pvh_setup(m, &l, e);
+	}
 	/* linux64.c maps no more than this; such a kernel could not even fetch its first byte. */
 	if (entry->rip >= LINUX64_MAPPED)
 		return error_set(e, ERROR_USER, "%s: its 64-bit entry is above 1 GiB",
 				 src->kernel.path);
+	entry->rsi = ZERO_PAGE_GPA;
 	return linux64_setup(m, &bp, &l, strlen(src->cmdline), e);
 }

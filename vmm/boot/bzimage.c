@@ -42,6 +42,15 @@ static int read_header(const struct boot_file *f, struct setup_header *h, struct
 	return 0;
 }
 
+bool bzimage_is(const struct boot_file *f)
+{
+	uint32_t magic = 0;
+
+	return pread(f->fd, &magic, sizeof(magic),
+		     HEADER_AT + offsetof(struct setup_header, header)) == sizeof(magic) &&
+	       magic == HEADER_MAGIC;
+}
+
 int bzimage_load(const struct boot_file *f, const struct guest_memory *m, struct boot_params *bp,
 		 uint64_t *entry, struct boot_layout *l, struct error *e)
 {

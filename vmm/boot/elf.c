@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ELF64 kernels (System V gABI, chapters 4 and 5) and the PVH note (Xen's pvh.txt). */
+/* ELF kernels (System V gABI, chapters 4 and 5) and the PVH note (Xen's pvh.txt). */
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -25,18 +25,67 @@ static int read_at(const struct boot_file *f, void *to, uint64_t len, uint64_t o
 	return pread(f->fd, to, len, offset) == (ssize_t)len ? 0 : -1;
 }
 
-static int read_header(const struct boot_file *f, Elf64_Ehdr *h, Elf64_Phdr *ph, struct error *e)
+/* What stands in the same place in both classes: type and machine. */
+static int check_ident(const struct boot_file *f, const Elf64_Ehdr *h, struct error *e)
 {
-	if (read_at(f, h, sizeof(*h), 0))
-		return bad(f, e, "the ELF header is cut off");
-	if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB)
-		return bad(f, e, "the ELF file is not 64-bit little endian");
-	if (h->e_machine != EM_X86_64)
-		return bad(f, e, "the ELF file is not for x86-64");
+	bool wide = h->e_ident[EI_CLASS] == ELFCLASS64;
+
+	if (memcmp(h->e_ident, ELFMAG, SELFMAG))
+		return bad(f, e, "neither ELF nor with addresses in a multiboot header");
+	if ((!wide && h->e_ident[EI_CLASS] != ELFCLASS32) || h->e_ident[EI_DATA] != ELFDATA2LSB)
+		return bad(f, e, "the ELF file is not 32 or 64-bit little endian");
+	if (h->e_machine != (wide ? EM_X86_64 : EM_386))
+		return bad(f, e, "the ELF file is not for x86");
 	if (h->e_type != ET_EXEC && h->e_type != ET_DYN)
 		return bad(f, e, "the ELF file is not an executable");
-	if (h->e_phentsize != sizeof(*ph) || !h->e_phnum || h->e_phnum > MAX_SEGMENTS)
+	return 0;
+}
+
+static int check_table(const struct boot_file *f, unsigned int entry_size, unsigned int want,
+		       unsigned int count, struct error *e)
+{
+	if (entry_size != want || !count || count > MAX_SEGMENTS)
 		return bad(f, e, "the ELF program headers have a bad size or number");
+	return 0;
+}
+
+/* A 32-bit file in the 64-bit form, as far as it is used here. */
+static int read_header32(const struct boot_file *f, Elf64_Ehdr *h, Elf64_Phdr *ph, struct error *e)
+{
+	Elf32_Phdr ph32[MAX_SEGMENTS];
+	Elf32_Ehdr h32;
+	unsigned int i;
+
+	if (read_at(f, &h32, sizeof(h32), 0))
+		return bad(f, e, "the ELF header is cut off");
+	if (check_table(f, h32.e_phentsize, sizeof(*ph32), h32.e_phnum, e))
+		return -1;
+	if (read_at(f, ph32, h32.e_phnum * sizeof(*ph32), h32.e_phoff))
+		return bad(f, e, "the ELF program headers are cut off");
+	h->e_entry = h32.e_entry;
+	h->e_phnum = h32.e_phnum;
+	for (i = 0; i < h32.e_phnum; i++)
+		ph[i] = (Elf64_Phdr){.p_type = ph32[i].p_type,
+				     .p_offset = ph32[i].p_offset,
+				     .p_vaddr = ph32[i].p_vaddr,
+				     .p_paddr = ph32[i].p_paddr,
+				     .p_filesz = ph32[i].p_filesz,
+				     .p_memsz = ph32[i].p_memsz};
+	return 0;
+}
+
+static int read_header(const struct boot_file *f, Elf64_Ehdr *h, Elf64_Phdr *ph, struct error *e)
+{
+	if (read_at(f, h, sizeof(Elf32_Ehdr), 0))
+		return bad(f, e, "the ELF header is cut off");
+	if (check_ident(f, h, e))
+		return -1;
+	if (h->e_ident[EI_CLASS] == ELFCLASS32)
+		return read_header32(f, h, ph, e);
+	if (read_at(f, h, sizeof(*h), 0))
+		return bad(f, e, "the ELF header is cut off");
+	if (check_table(f, h->e_phentsize, sizeof(*ph), h->e_phnum, e))
+		return -1;
 	if (read_at(f, ph, h->e_phnum * sizeof(*ph), h->e_phoff))
 		return bad(f, e, "the ELF program headers are cut off");
 	return 0;
@@ -133,6 +182,7 @@ int elf_load(const struct boot_file *f, const struct guest_memory *m, struct elf
 	memset(info, 0, sizeof(*info));
 	if (read_header(f, &h, ph, e))
 		return -1;
+	info->wide = h.e_ident[EI_CLASS] == ELFCLASS64;
 	for (i = 0; i < h.e_phnum; i++) {
 		if (ph[i].p_type == PT_NOTE && read_notes(f, &ph[i], info, e))
 			return -1;

@@ -60,7 +60,7 @@ int linux64_setup(const struct guest_memory *m, struct boot_params *bp, const st
 	h->cmd_line_ptr = CMDLINE_GPA;
 	h->ramdisk_image = l->initrd_gpa; /* below the hole, so 32 bits are enough */
 	h->ramdisk_size = l->initrd_len;
-	bp->acpi_rsdp_addr = ACPI_GPA;
+	bp->acpi_rsdp_addr = l->rsdp;
 	write_e820(m, bp);
 	if (write_page_tables(m) || memory_write(m, GDT_GPA, gdt, sizeof(gdt)) ||
 	    memory_write(m, ZERO_PAGE_GPA, bp, sizeof(*bp)))

@@ -30,14 +30,10 @@ struct page { /* what START_INFO_GPA holds */
 	struct memmap_entry map[E820_MAX];
 };
 
-/* 0x10: flat 32-bit code; 0x18: flat data; 0x20: a TSS of no use but to be valid. */
-static const uint64_t gdt[5] = {0, 0, 0x00cf9b000000ffffull, 0x00cf93000000ffffull,
-				0x00008b0000000067ull};
-
 int pvh_setup(const struct guest_memory *m, const struct boot_layout *l, struct error *e)
 {
 	struct e820_range map[E820_MAX];
-	struct page p = {.info = {.magic = START_MAGIC, .version = 1, .rsdp = ACPI_GPA}};
+	struct page p = {.info = {.magic = START_MAGIC, .version = 1, .rsdp = l->rsdp}};
 	unsigned int i;
 
 	p.info.cmdline = CMDLINE_GPA;
@@ -51,8 +47,7 @@ int pvh_setup(const struct guest_memory *m, const struct boot_layout *l, struct 
 	p.info.memmap_entries = boot_memory_map(m, map);
 	for (i = 0; i < p.info.memmap_entries; i++)
 		p.map[i] = (struct memmap_entry){map[i].start, map[i].len, map[i].type, 0};
-	if (memory_write(m, START_INFO_GPA, &p, sizeof(p)) ||
-	    memory_write(m, GDT_GPA, gdt, sizeof(gdt)))
+	if (memory_write(m, START_INFO_GPA, &p, sizeof(p)) || boot_flat_gdt(m))
 		return error_set(e, ERROR_MACHINE, "guest RAM is too small for the start info");
 	return 0;
 }

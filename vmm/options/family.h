@@ -19,6 +19,7 @@ int complete_gdb(struct vm_config *cfg, struct error *e);
 int option_disk(char *value, struct vm_config *cfg, struct error *e);
 
 /* machine.c */
+int option_acpi(char *value, struct vm_config *cfg, struct error *e);
 int option_boot(char *value, struct vm_config *cfg, struct error *e);
 int option_cpu_model(char *value, struct vm_config *cfg, struct error *e);
 int option_cpu_affinity(char *value, struct vm_config *cfg, struct error *e);

@@ -178,19 +178,30 @@ int option_memory(char *value, struct vm_config *cfg, struct error *e)
 	return 0;
 }
 
+static const char *const boot_methods[] = {"auto", "pvh", "linux64", "multiboot"};
+
+const char *boot_method_name(enum boot_method method)
+{
+	return boot_methods[method];
+}
+
 int option_boot(char *value, struct vm_config *cfg, struct error *e)
 {
-	static const struct {
-		const char *name;
-		enum boot_method method;
-	} known[] = {{"auto", BOOT_AUTO}, {"pvh", BOOT_PVH}, {"linux64", BOOT_LINUX64}};
 	unsigned int i;
 
-	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (!strcmp(value, known[i].name)) {
-			cfg->boot = known[i].method;
+	for (i = 0; i < sizeof(boot_methods) / sizeof(boot_methods[0]); i++) {
+		if (!strcmp(value, boot_methods[i])) {
+			cfg->boot = i;
 			return 0;
 		}
 	}
-	return error_set(e, ERROR_USER, "--boot %s: give auto, pvh or linux64", value);
+	return error_set(e, ERROR_USER, "--boot %s: give auto, pvh, linux64 or multiboot", value);
+}
+
+int option_acpi(char *value, struct vm_config *cfg, struct error *e)
+{
+	cfg->no_acpi = !strcmp(value, "off");
+	if (!cfg->no_acpi && strcmp(value, "on"))
+		return error_set(e, ERROR_USER, "--acpi %s: give on or off", value);
+	return 0;
 }

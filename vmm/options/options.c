@@ -33,15 +33,19 @@ struct row {
 
 static const struct row rows[] = {
 	{HEADING, "Guest", 0, 0, 0, 0},
-	{TEXT, "kernel", "FILE", "vmlinux (ELF64, with a PVH note or not) or bzImage",
+	{TEXT, "kernel", "FILE",
+	 "vmlinux (ELF64, with a PVH note or not), bzImage or\n"
+	 "multiboot 1 image",
 	 FIELD(kernel), 0},
 	{TEXT, "initrd", "FILE", "initial RAM disk (default: none)", FIELD(initrd), 0},
 	{TEXT, "cmdline", "TEXT",
 	 "kernel command line, handed over as it is (default:\n"
 	 "empty); the console is hvc0, the first disk /dev/vda",
 	 FIELD(cmdline), 0},
-	{PARSED, "boot", "METHOD", "how to enter the kernel: auto (default), pvh or linux64", 0,
-	 option_boot},
+	{PARSED, "boot", "METHOD",
+	 "how to enter the kernel: auto (default), pvh, linux64 or\n"
+	 "multiboot",
+	 0, option_boot},
 
 	{HEADING, "Machine", 0, 0, 0, 0},
 	{PARSED, "cpus", "N[,sockets=S][,cores=C][,threads=T]",
@@ -56,6 +60,10 @@ static const struct row rows[] = {
 	 "host CPUs for vCPU 0, 1, ... (2,3,6-7), or vCPU=CPUS\n"
 	 "for single ones (0=2,1=4-7: vCPU 1 on any of 4 to 7)",
 	 0, option_cpu_affinity},
+	{PARSED, "acpi", "on|off",
+	 "off: an MP table alone, virtio devices on the kernel's\n"
+	 "command line; such a guest cannot power off",
+	 0, option_acpi},
 	{PARSED, "memory",
 	 "SIZE[,hugepages=off|thp|2M|1G][,prefault][,mergeable]\n"
 	 "                  [,shared][,node=N]",
