@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* hg-vmm: options, daemonizing, and the exit status. */
+/* hg-vmm: from the options to the exit status. */
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "jail/jail.h"
@@ -17,34 +16,6 @@ static int complain(const struct error *e)
 {
 	fprintf(stderr, "hg-vmm: %s\n", e->text);
 	return e->code;
-}
-
-/*
- * Returns in the child, with the write end of a pipe; the parent waits there for one byte
- * (the VM runs) or the end of the pipe (it does not, and the child has said why).
- */
-static int fork_away(void)
-{
-	int ends[2], status;
-	pid_t pid;
-	char byte;
-
-	if (pipe2(ends, O_CLOEXEC) || (pid = fork()) < 0) {
-		perror("hg-vmm: fork");
-		exit(ERROR_MACHINE);
-	}
-	if (pid == 0) {
-		close(ends[0]);
-		setsid();
-		return ends[1];
-	}
-	close(ends[1]);
-	if (read(ends[0], &byte, 1) == 1)
-		_exit(0);
-	if (waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status))
-		_exit(WEXITSTATUS(status));
-	fputs("hg-vmm: the VM died while it was started\n", stderr);
-	_exit(ERROR_MACHINE);
 }
 
 /* Opened before the sandbox, used when the VM runs. */
@@ -82,13 +53,17 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	if (outcome_prepare(cfg->run_dir, &e))
 		return complain(&e);
 	json_object_seed(0); /* reads /dev/urandom, which the sandbox will not allow later */
-	if (vm_create(&vm, cfg, &e)) {
+	if (vm_create(&vm, cfg, &e) || jail_enter(cfg, &e)) {
 		outcome_discard();
 		return give_up(&vm, &e);
 	}
-	if (outcome_enter_folder(&e) || (cfg->sandbox && jail_enter(cfg->run_dir, &e)) ||
-	    vm_start(&vm, &e))
+	outcome_folder_entered();
+	/* The guest's files are read from inside: a kernel that is more than it seems is caged. */
+	if (vm_start(&vm, &e)) {
+		outcome_discard();
 		return give_up(&vm, &e);
+	}
+	jail_report();
 	log_line("running: kernel %s, %u vCPU, %llu MiB", cfg->kernel, cfg->cpus,
 		 (unsigned long long)(cfg->memory.size >> 20));
 	if (ready_fd >= 0)
@@ -120,9 +95,9 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	}
-	if (cfg.daemonize) {
-		ready_fd = fork_away();
+	if (jail_start(&cfg, argv, &ready_fd, &e))
+		return complain(&e);
+	if (cfg.daemonize)
 		null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	}
 	return run(&cfg, ready_fd);
 }

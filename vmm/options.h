@@ -53,6 +53,19 @@ struct balloon_config {
 	uint64_t target;     /* bytes of RAM the guest begins with; 0: all */
 };
 
+/* What the VM's process may use of the host; 0: all there is. */
+struct limits {
+	const char *cgroup;	  /* its control group below /sys/fs/cgroup, NULL: none */
+	unsigned int cpu_percent; /* of one CPU's time */
+	uint64_t memory;	  /* bytes, guest RAM and all else */
+	uint64_t io_bytes;	  /* a second, of each disk, each direction */
+	uint64_t io_ops;	  /* the same, in requests */
+};
+
+struct vm_user {
+	uint32_t uid, gid; /* uid 0: one of its own, see jail/jail.c */
+};
+
 struct vm_config {
 	const char *kernel;
 	const char *initrd; /* NULL: none */
@@ -80,6 +93,8 @@ struct vm_config {
 	bool gdb_wait;		 /* the guest's first instruction is the debugger's to order */
 	bool daemonize;
 	bool sandbox;
+	struct limits limits;
+	struct vm_user user;
 	bool serial;	   /* an 8250 at 0x3f8, though the command line does not name one */
 	bool packed_rings; /* offer packed virtqueues beside split ones */
 };

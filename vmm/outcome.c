@@ -29,15 +29,11 @@ int outcome_prepare(const char *run_dir, struct error *e)
 	return 0;
 }
 
-int outcome_enter_folder(struct error *e)
+void outcome_folder_entered(void)
 {
-	if (dir_fd < 0)
-		return 0;
-	if (fchdir(dir_fd))
-		return error_set(e, ERROR_MACHINE, "run directory: %s", strerror(errno));
-	close(dir_fd);
+	if (dir_fd >= 0)
+		close(dir_fd);
 	dir_fd = AT_FDCWD;
-	return 0;
 }
 
 void outcome_write(const char *reason, const char *message)

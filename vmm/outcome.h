@@ -11,11 +11,8 @@
 /* Takes an old file away and opens the new one; run_dir NULL: nothing is written. */
 int outcome_prepare(const char *run_dir, struct error *e);
 
-/*
- * Makes the run directory the working directory, where the rest looks for it: inside the jail
- * its path means nothing any more.  Call when all other paths have been used.  0, or -1 and *e.
- */
-int outcome_enter_folder(struct error *e);
+/* The run directory is the working directory now; inside the jail its path means nothing. */
+void outcome_folder_entered(void);
 
 /* message may be NULL. */
 void outcome_write(const char *reason, const char *message);

@@ -12,6 +12,7 @@
 #include "qmp_devices.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
+#include "jail/jail.h"
 #include "vm.h"
 
 struct command {
@@ -223,11 +224,12 @@ static json_t *info(struct vm *vm, struct control *c, json_t *args, char *text, 
 	uptime = (now.tv_sec * 1000000000ll + now.tv_nsec - (long long)vm->started_ns) / 1000000;
 	return json_pack("{s:o,s:I,s:i,s:I,s:i,s:I,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:i}", "name",
 			 text_value(vm->cfg->name), "memory", (json_int_t)vm->cfg->memory.size,
-			 "cpus", vm->cfg->cpus, "uptime_ms", uptime, "pid", getpid(), "resets",
-			 (json_int_t)vm->resets, "kernel", text_value(vm->cfg->kernel), "initrd",
-			 text_value(vm->cfg->initrd), "boot", boot_method_name(vm->entry.method),
-			 "cmdline", text_value(vm->cfg->cmdline), "sandbox", vm->cfg->sandbox,
-			 "exits", count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
+			 "cpus", vm->cfg->cpus, "uptime_ms", uptime, "pid", jail_host_pid(),
+			 "resets", (json_int_t)vm->resets, "kernel", text_value(vm->cfg->kernel),
+			 "initrd", text_value(vm->cfg->initrd), "boot",
+			 boot_method_name(vm->entry.method), "cmdline",
+			 text_value(vm->cfg->cmdline), "sandbox", vm->cfg->sandbox, "exits",
+			 count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
 }
 
 static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)

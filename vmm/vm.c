@@ -319,13 +319,13 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 
 int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e)
 {
-	if (vm_open(vm, cfg, e) || open_kvm(vm, e) || machine_check(vm, e))
-		return -1;
-	return machine_build(vm, e);
+	return vm_open(vm, cfg, e) || open_kvm(vm, e) || machine_check(vm, e) ? -1 : 0;
 }
 
 int vm_start(struct vm *vm, struct error *e)
 {
+	if (machine_build(vm, e))
+		return -1;
 	console_check_size(vm->console);
 	if (vm->cfg->gdb_wait) {
 		vm->state = VM_DEBUG;

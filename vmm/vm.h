@@ -100,7 +100,7 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, struct error *e);
 /* The part of it that needs no KVM; alone, for tests. */
 int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e);
 
-/* Starts the vCPUs.  The sandbox may be on by now. */
+/* Builds the machine, loads the guest, starts the vCPUs; inside the jail.  0, or -1 and *e. */
 int vm_start(struct vm *vm, struct error *e);
 
 /*

@@ -6,7 +6,6 @@ What needs a working KVM is in tests/e2e, inside a nested host.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil

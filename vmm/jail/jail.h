@@ -7,13 +7,32 @@
 #ifndef HG_JAIL_H
 #define HG_JAIL_H
 
-#include "error.h"
+#include <sys/types.h>
 
-/* Call while there is one thread; the ones made later inherit it.  run_dir NULL: none.  0, or -1
- * and *e. */
-int jail_enter(const char *run_dir, struct error *e);
+#include "error.h"
+#include "options.h"
+
+/*
+ * Call first, with one thread.  Returns in the process that becomes the VMM, which may be a
+ * child of the caller's: then its end and exit status become the caller's.  With --daemonize
+ * *ready_fd is where one byte says that the VM runs, else -1.  argv is main()'s.  0, or -1
+ * and *e.
+ */
+int jail_start(const struct vm_config *cfg, char **argv, int *ready_fd, struct error *e);
+
+/*
+ * Call when all is opened, with one thread; those made later inherit it.  The working
+ * directory becomes cfg->run_dir, also without a sandbox.  0, or -1 and *e.
+ */
+int jail_enter(const struct vm_config *cfg, struct error *e);
 
 /* First thing in a vCPU's thread: what only the loop may do is closed to it.  0, or -1 and *e. */
 int jail_vcpu(struct error *e);
+
+/* Says in the log which layers of the jail this system refused, if any. */
+void jail_report(void);
+
+/* This process, as the rest of the host counts. */
+pid_t jail_host_pid(void);
 
 #endif

@@ -18,6 +18,11 @@ int complete_gdb(struct vm_config *cfg, struct error *e);
 /* disk.c */
 int option_disk(char *value, struct vm_config *cfg, struct error *e);
 
+/* jail.c */
+int option_limit(char *value, struct vm_config *cfg, struct error *e);
+int option_user(char *value, struct vm_config *cfg, struct error *e);
+int jail_complete(struct vm_config *cfg, struct error *e);
+
 /* machine.c */
 int option_acpi(char *value, struct vm_config *cfg, struct error *e);
 int option_boot(char *value, struct vm_config *cfg, struct error *e);

@@ -125,7 +125,22 @@ static const struct row rows[] = {
 	{ON, "daemonize", NULL, "return once the VM runs; needs --run-dir or --console",
 	 FIELD(daemonize), 0},
 	{TEXT, "name", "TEXT", "shown by query-name (default: empty)", FIELD(name), 0},
-	{OFF, "no-sandbox", NULL, "no seccomp filter, no chroot, capabilities kept: for\ndebugging",
+	{PARSED, "limit", "KEY=VALUE[,...]",
+	 "what the host gives at most: cpu=N (CPUs, as 1.5),\n"
+	 "memory=SIZE (guest RAM and all else), io=SIZE and iops=N\n"
+	 "(a second, of each disk, each direction)",
+	 0, option_limit},
+	{TEXT, "cgroup", "PATH",
+	 "the VM's control group, below /sys/fs/cgroup; made and\n"
+	 "removed with the VM (default with --limit: hg-vmm/PID)",
+	 FIELD(limits.cgroup), 0},
+	{PARSED, "user", "UID[:GID]",
+	 "whom the VMM becomes when root starts it (default: a\n"
+	 "number that no other VM has)",
+	 0, option_user},
+	{OFF, "no-sandbox", NULL,
+	 "no namespaces, no user of its own, no seccomp filter: for\n"
+	 "debugging",
 	 FIELD(sandbox), 0},
 	{ON, "version", NULL, "print the version", 0, 0},
 	{ON, "help", NULL, "print this", 0, 0},
@@ -221,7 +236,7 @@ static int complete(struct vm_config *cfg, struct error *e)
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
-	if (machine_complete(cfg, e) || complete_gdb(cfg, e))
+	if (machine_complete(cfg, e) || complete_gdb(cfg, e) || jail_complete(cfg, e))
 		return -1;
 	if (cfg->daemonize && !cfg->console)
 		return error_set(e, ERROR_USER,

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Namespaces (namespaces(7)) and the file system of the VMM.  Everything that belongs to the
+ * host's was opened before: a descriptor of a tap or of a file works from anywhere.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "jail/layers.h"
+
+static const struct {
+	int flag;
+	const char *name;
+} kinds[] = {
+	{CLONE_NEWNET, "a network namespace"},
+	{CLONE_NEWIPC, "an IPC namespace"},
+	{CLONE_NEWUTS, "a UTS namespace"},
+	{CLONE_NEWCGROUP, "a cgroup namespace"},
+};
+
+#define MOUNT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/* Who has no power over namespaces gets it inside a user namespace, where it means nothing. */
+static bool needs_user_namespace(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	if (syscall(SYS_capget, &head, has))
+		return false;
+	/* One with some power (to make taps, say) would lose it: that one goes without. */
+	return !has[0].effective && !has[1].effective;
+}
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? -1 : 0;
+}
+
+/* The user stays who it is, in the namespace and outside (user_namespaces(7)). */
+static int enter_user_namespace(void)
+{
+	unsigned int uid = geteuid(), gid = getegid();
+	char map[40];
+
+	if (unshare(CLONE_NEWUSER))
+		return -1;
+	snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+	if (write_text("/proc/self/uid_map", map) || write_text("/proc/self/setgroups", "deny"))
+		return -1;
+	snprintf(map, sizeof(map), "%u %u 1", gid, gid);
+	return write_text("/proc/self/gid_map", map);
+}
+
+void namespaces_before_fork(void)
+{
+	if (needs_user_namespace() && enter_user_namespace())
+		jail_lacks("a user namespace");
+	if (unshare(CLONE_NEWPID))
+		jail_lacks("a PID namespace");
+}
+
+/* A folder to be the root, and the working directory in it. */
+static int mount_root(const char *run_dir)
+{
+	const char *at = run_dir ? run_dir : "/dev";
+	int r;
+
+	/* What we mount and unmount is nobody else's business. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -1;
+	if (run_dir)
+		r = mount(run_dir, run_dir, NULL, MS_BIND, NULL) ||
+		    mount(NULL, run_dir, NULL, MS_REMOUNT | MS_BIND | MOUNT_FLAGS, NULL);
+	else
+		r = mount("none", at, "tmpfs", MOUNT_FLAGS | MS_RDONLY, "nr_inodes=1,mode=555");
+	return r || chdir(at) ? -1 : 0;
+}
+
+/*
+ * pivot_root(2), NOTES: the old root is stacked on the new one, and then taken off.  A root
+ * that is the initramfs cannot be exchanged, only covered (the same page, EINVAL): nothing
+ * leads below what covers it, without the power to chroot() once more.
+ */
+static int change_root(void)
+{
+	if (syscall(SYS_pivot_root, ".", ".") == 0) {
+		if (umount2(".", MNT_DETACH))
+			return -1;
+	} else if (errno != EINVAL || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".")) {
+		return -1;
+	}
+	return chdir("/");
+}
+
+int namespaces_enter(const char *run_dir, struct error *e)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (unshare(kinds[i].flag))
+			jail_lacks(kinds[i].name);
+	if (unshare(CLONE_NEWNS) == 0 && mount_root(run_dir) == 0 && change_root() == 0)
+		return 0;
+	jail_lacks("a mount namespace");
+	if (run_dir && chdir(run_dir))
+		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
+	return 0;
+}
