@@ -16,6 +16,7 @@
 
 #define MAX_DISKS     12
 #define MAX_NETS      4
+#define MAX_SHARES    4
 #define MIN_MEMORY    (16ull << 20)
 #define MAX_MEMORY    (1ull << 40)
 #define DEFAULT_BYTES (512ull << 20)
@@ -66,6 +67,13 @@ struct vm_user {
 	uint32_t uid, gid; /* uid 0: one of its own, see jail/jail.c */
 };
 
+struct share_config {
+	const char *tag;
+	const char *path; /* a folder; or the socket of a virtiofsd that runs already */
+	bool path_is_socket;
+	bool read_only;
+};
+
 struct vm_config {
 	const char *kernel;
 	const char *initrd; /* NULL: none */
@@ -84,6 +92,9 @@ struct vm_config {
 	struct net_config nets[MAX_NETS];
 	unsigned int nnets;
 	struct balloon_config balloon;
+	struct share_config shares[MAX_SHARES];
+	unsigned int nshares;
+	const char *virtiofsd;	 /* NULL: the first one that is found */
 	const char *run_dir;	 /* NULL: none */
 	const char *control;	 /* socket paths, NULL: none */
 	const char *console;	 /* NULL: the console is this terminal */

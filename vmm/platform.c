@@ -10,6 +10,7 @@
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
+#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "vm.h"
@@ -128,16 +129,33 @@ static int add_device(struct vm *vm, struct virtio_dev *dev, struct error *e)
 	return 0;
 }
 
+/* QEMU has no such event. */
+static void on_share_loss(void *arg, const char *tag)
+{
+	struct vm *vm = arg;
+
+	control_event(vm->control, "X_HYPERGEN_SHARE_LOST", "{s:s}", "tag", tag);
+}
+
 /* What costs nothing unless it was asked for. */
 static int add_optional_devices(struct vm *vm, struct error *e)
 {
 	const struct vm_config *cfg = vm->cfg;
+	struct virtio_dev *dev;
+	unsigned int i;
 
 	if (cfg->balloon.wanted) {
 		vm->balloon = balloon_create(&vm->mem, &vm->loop, &cfg->balloon, e);
 		if (add_device(vm, vm->balloon, e))
 			return -1;
 		balloon_on_change(vm->balloon, on_balloon_change, vm);
+	}
+	for (i = 0; i < cfg->nshares; i++) {
+		dev = fs_create(&vm->mem, &vm->loop, &cfg->shares[i], cfg->virtiofsd, cfg->run_dir,
+				e);
+		if (add_device(vm, dev, e))
+			return -1;
+		fs_on_loss(dev, on_share_loss, vm);
 	}
 	return 0;
 }

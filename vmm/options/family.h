@@ -37,4 +37,7 @@ int machine_complete(struct vm_config *cfg, struct error *e);
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);
 
+/* share.c */
+int option_share(char *value, struct vm_config *cfg, struct error *e);
+
 #endif

@@ -85,7 +85,7 @@ static const struct row rows[] = {
 	 "host by itself, and more when QMP's balloon asks",
 	 0, option_balloon},
 
-	{HEADING, "Disks and networks", 0, 0, 0, 0},
+	{HEADING, "Disks, networks and shares", 0, 0, 0, 0},
 	{PARSED, "disk", "PATH[,readonly]",
 	 "raw image or block device as vda; repeat for vdb... (up to\n"
 	 "12); a ',' in PATH is written ',,'. One VM may write an\n"
@@ -97,6 +97,16 @@ static const struct row rows[] = {
 	 0, option_net},
 	{ON, "packed-rings", NULL, "offer virtio's packed virtqueues beside split ones",
 	 FIELD(packed_rings), 0},
+
+	{PARSED, "share", "TAG=DIR[,readonly] | TAG=socket:PATH",
+	 "host folder for the guest (mount -t virtiofs TAG /mnt),\n"
+	 "served by virtiofsd; repeat (up to 4). socket: one that\n"
+	 "runs already",
+	 0, option_share},
+	{TEXT, "virtiofsd", "FILE",
+	 "the virtiofsd to start (default: the first in $PATH,\n"
+	 "/usr/libexec, /usr/lib, /usr/lib/qemu)",
+	 FIELD(virtiofsd), 0},
 
 	{HEADING, "Sockets and files", 0, 0, 0, 0},
 	{TEXT, "run-dir", "DIR",
@@ -232,6 +242,9 @@ static int complete(struct vm_config *cfg, struct error *e)
 		return error_set(e, ERROR_USER, "--kernel FILE is missing (see --help)");
 	if (cfg->run_dir && access(cfg->run_dir, W_OK | X_OK))
 		return error_set(e, ERROR_USER, "--run-dir %s: %s", cfg->run_dir, strerror(errno));
+	/* Whoever serves a share reads and writes guest RAM itself. */
+	if (cfg->nshares)
+		cfg->memory.shared = true;
 	cfg->control = in_dir(cfg->run_dir, cfg->control, "control.sock");
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");

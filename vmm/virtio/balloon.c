@@ -35,7 +35,7 @@ struct balloon {
 	bool stats_held; /* the driver's statistics buffer is with us: stats_head */
 	uint32_t stats_head;
 	struct loop_source timer; /* runs for a second after a change was told */
-	bool told_lately, changed;
+	bool told_lately, changed, complained;
 	void (*on_change)(void *arg, uint64_t actual);
 	void *on_change_arg;
 };
@@ -79,8 +79,10 @@ static unsigned int role(const struct virtio_dev *dev, unsigned int queue)
 
 static void discard(struct balloon *b, void *at, uint64_t len)
 {
-	if (memory_discard(b->dev.mem, at, len))
-		log_guest("virtio-balloon: pages were not given back: %s", strerror(errno));
+	if (memory_discard(b->dev.mem, at, len) && !b->complained) {
+		b->complained = true;
+		log_line("virtio-balloon: pages are not given back: %s", strerror(errno));
+	}
 }
 
 /* Neighbours go together, upwards or downwards: one look at the page tables for the range. */
@@ -167,6 +169,14 @@ static void take_reports(struct balloon *b, struct vq *q)
 	virtio_finish(&b->dev, q, r);
 }
 
+static uint64_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec;
+}
+
 static void read_stats(struct balloon *b, const struct vq_chain *c)
 {
 	struct virtio_balloon_stat stat;
@@ -183,7 +193,7 @@ static void read_stats(struct balloon *b, const struct vq_chain *c)
 		b->stats.known |= 1u << stat.tag;
 	}
 	if (i)
-		b->stats.updated = time(NULL);
+		b->stats.updated = seconds();
 }
 
 /* Giving the buffer back is the request for new figures (5.5.6.3). */
