@@ -12,6 +12,7 @@
 
 #include "error.h"
 #include "memory.h"
+#include "ratelimit.h"
 #include "topology.h"
 
 #define MAX_DISKS     12
@@ -36,9 +37,17 @@ struct cpu_range {
 	uint16_t first, count;
 };
 
+#define MAX_DISK_QUEUES 16
+
 struct disk_config {
 	const char *path;
 	bool read_only;
+	bool direct;	     /* O_DIRECT: past the host's page cache */
+	bool snapshot;	     /* writes go to a temporary overlay */
+	const char *overlay; /* ... or to this file; NULL: none */
+	const char *serial;  /* NULL: made from the disk's number */
+	uint64_t queues;     /* 1 to MAX_DISK_QUEUES; 0 is 1 */
+	struct rate_config rate;
 };
 
 struct net_config {

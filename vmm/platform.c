@@ -7,6 +7,7 @@
 
 #include "control.h"
 #include "log.h"
+#include "qmp_devices.h"
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
@@ -212,6 +213,7 @@ int platform_create(struct vm *vm, struct error *e)
 	if (add_devices(vm, e) || name_devices(vm, e))
 		return -1;
 	console_set_hooks(vm->console, &hooks);
+	qmp_block_errors(vm);
 	vm->have_serial = vm->cfg->serial || serial_named_in(vm->cfg->cmdline);
 	vm->serial.con = vm->console;
 	vm->serial.irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_SERIAL};

@@ -85,30 +85,6 @@ static json_t *query_cpus(struct vm *vm, struct control *c, json_t *args, char *
 	return list;
 }
 
-static json_t *query_blockstats(struct vm *vm, struct control *c, json_t *args, char *text,
-				size_t len)
-{
-	json_t *list = json_array();
-	const struct blk_stats *s;
-	unsigned int i;
-	char name[16];
-
-	(void)c, (void)args, (void)text, (void)len;
-	for (i = 0; i < vm->cfg->ndisks; i++) {
-		s = blk_get_stats(vm->disks[i]);
-		snprintf(name, sizeof(name), "disk%u", i);
-		json_array_append_new(
-			list, json_pack("{s:s,s:{s:I,s:I,s:I,s:I,s:I,s:I}}", "device", name,
-					"stats", "rd_bytes", (json_int_t)s->rd_bytes, "wr_bytes",
-					(json_int_t)s->wr_bytes, "rd_operations",
-					(json_int_t)s->rd_operations, "wr_operations",
-					(json_int_t)s->wr_operations, "flush_operations",
-					(json_int_t)s->flush_operations, "failed_operations",
-					(json_int_t)s->failed_operations));
-	}
-	return list;
-}
-
 static json_t *stop(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
 	(void)args, (void)text, (void)len;
@@ -261,9 +237,10 @@ static json_t *gdb_start(struct vm *vm, struct control *c, json_t *args, char *t
 
 static const struct command commands[] = {
 	{"balloon", qmp_balloon},
+	{"block_resize", qmp_block_resize},
 	{"cont", cont},
 	{"query-balloon", qmp_query_balloon},
-	{"query-blockstats", query_blockstats},
+	{"query-blockstats", qmp_query_blockstats},
 	{"query-commands", query_commands},
 	{"query-cpus-fast", query_cpus},
 	{"query-kvm", query_kvm},

@@ -10,4 +10,13 @@ json_t *qmp_balloon(struct vm *vm, struct control *c, json_t *args, char *text, 
 json_t *qmp_query_balloon(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
 json_t *qmp_balloon_stats(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
 
+/*
+ * qmp_block.c: QEMU's `query-blockstats` and `block_resize`; disks are called disk0, disk1, ...
+ * qmp_block_errors() makes their failures BLOCK_IO_ERROR events.
+ */
+json_t *qmp_query_blockstats(struct vm *vm, struct control *c, json_t *args, char *text,
+			     size_t len);
+json_t *qmp_block_resize(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
+void qmp_block_errors(struct vm *vm);
+
 #endif

@@ -1,12 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
 #include "options/family.h"
 #include "options/params.h"
+
+#define SERIAL_MAX 20 /* virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID has room for as many bytes */
+
+static int check(const struct disk_config *d, struct error *e)
+{
+	if (d->serial && strlen(d->serial) > SERIAL_MAX)
+		return error_set(e, ERROR_USER, "--disk: serial '%s' has more than %d bytes",
+				 d->serial, SERIAL_MAX);
+	if (d->read_only && (d->snapshot || d->overlay))
+		return error_set(e, ERROR_USER,
+				 "--disk %s: readonly and %s exclude each other (the image itself "
+				 "is not written with %s)",
+				 d->path, d->overlay ? "overlay" : "snapshot",
+				 d->overlay ? "overlay" : "snapshot");
+	if (d->snapshot && d->overlay)
+		return error_set(e, ERROR_USER,
+				 "--disk %s: give overlay=FILE, which is kept, or snapshot, which "
+				 "is not",
+				 d->path);
+	if ((d->rate.ops_burst && !d->rate.ops) || (d->rate.bytes_burst && !d->rate.bytes))
+		return error_set(e, ERROR_USER, "--disk %s: a burst without its rate (iops, bps)",
+				 d->path);
+	return 0;
+}
 
 int option_disk(char *value, struct vm_config *cfg, struct error *e)
 {
 	struct disk_config *disk = &cfg->disks[cfg->ndisks];
 	const struct param known[] = {
 		{.key = "readonly", .kind = PARAM_FLAG, .to = &disk->read_only},
+		{.key = "snapshot", .kind = PARAM_FLAG, .to = &disk->snapshot},
+		{.key = "overlay", .kind = PARAM_TEXT, .to = &disk->overlay},
+		{.key = "direct", .kind = PARAM_FLAG, .to = &disk->direct},
+		{.key = "serial", .kind = PARAM_TEXT, .to = &disk->serial},
+		{.key = "queues",
+		 .kind = PARAM_NUMBER,
+		 .to = &disk->queues,
+		 .min = 1,
+		 .max = MAX_DISK_QUEUES},
+		{.key = "iops",
+		 .kind = PARAM_NUMBER,
+		 .to = &disk->rate.ops,
+		 .min = 1,
+		 .max = RATE_MAX},
+		{.key = "iops-burst",
+		 .kind = PARAM_NUMBER,
+		 .to = &disk->rate.ops_burst,
+		 .min = 1,
+		 .max = RATE_MAX},
+		{.key = "bps",
+		 .kind = PARAM_SIZE,
+		 .to = &disk->rate.bytes,
+		 .min = 1,
+		 .max = RATE_MAX},
+		{.key = "bps-burst",
+		 .kind = PARAM_SIZE,
+		 .to = &disk->rate.bytes_burst,
+		 .min = 1,
+		 .max = RATE_MAX},
 		{0},
 	};
 
@@ -15,7 +70,7 @@ int option_disk(char *value, struct vm_config *cfg, struct error *e)
 	disk->path = params_next(&value);
 	if (!*disk->path)
 		return error_set(e, ERROR_USER, "--disk: the path is empty");
-	if (params_parse("--disk", value, known, e))
+	if (params_parse("--disk", value, known, e) || check(disk, e))
 		return -1;
 	cfg->ndisks++;
 	return 0;

@@ -1,459 +1,247 @@
 // SPDX-License-Identifier: Apache-2.0
+/* The block device (virtio 1.2, 5.2): its queues, configuration and life; blk_request.c does the
+ * work. */
 #include "virtio/blk.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <liburing.h>
-#include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "virtio/blk_private.h"
 
-#define SECTOR	   512u
-#define QUEUE_SIZE 128
-#define SEG_MAX	   (QUEUE_SIZE - 2) /* header and status take one descriptor each */
+#define EVENT_RATE   1 /* BLOCK_IO_ERROR events a second */
+#define CONFIG_BYTES offsetof(struct virtio_blk_config, max_secure_erase_sectors)
 
-struct request {
-	uint32_t head;
-	uint32_t type; /* VIRTIO_BLK_T_* */
-	uint8_t *status;
-	unsigned int nsegs;
-	uint64_t bytes; /* data wanted */
-	uint64_t done;	/* data moved so far: a short result is continued */
-	uint64_t offset;
-	struct request *next_free;
-	struct iovec data[VQ_MAX_SEGS];
-};
-
-struct blk {
-	struct virtio_dev dev; /* first: a virtio_dev pointer is ours */
-	int fd;
-	uint64_t size; /* bytes */
-	bool read_only, have_ring;
-	bool starved; /* requests wait in the virtqueue for a struct request */
-	struct io_uring ring;
-	struct loop_source ring_src;
-	unsigned int in_flight, queued;
-	struct virtio_blk_config config;
-	struct blk_stats stats;
-	char serial[VIRTIO_BLK_ID_BYTES];
-	struct request *requests, *free;
-	struct vq_chain chain;
-};
-
-static void finish(struct blk *b, struct request *r, uint8_t status)
+static bool have_request(const struct blk *b)
 {
-	struct vq *q = &b->dev.queues[0];
-	uint32_t written = 1;
+	return b->free || b->unused < b->nrequests;
+}
 
-	if (status == VIRTIO_BLK_S_OK) {
-		if (r->type == VIRTIO_BLK_T_IN) {
-			b->stats.rd_operations++;
-			b->stats.rd_bytes += r->bytes;
-			written += r->bytes;
-		} else if (r->type == VIRTIO_BLK_T_OUT) {
-			b->stats.wr_operations++;
-			b->stats.wr_bytes += r->bytes;
-		} else if (r->type == VIRTIO_BLK_T_FLUSH) {
-			b->stats.flush_operations++;
-		} else if (r->type == VIRTIO_BLK_T_GET_ID) {
-			written += r->done;
+/* Starts what waits in a queue, up to *budget requests.  -1: the queue is broken. */
+static int take(struct blk *b, unsigned int queue, unsigned int *budget)
+{
+	struct vq *q = &b->dev.queues[queue];
+	int r = 0;
+
+	b->stalled &= ~(1u << queue);
+	for (; *budget; --*budget) {
+		/* Out of requests: a driver that lends us the same head twice. */
+		if (!have_request(b) || !ratelimit_allows(&b->limit)) {
+			b->stalled |= 1u << queue;
+			return 0;
 		}
-	} else {
-		b->stats.failed_operations++;
-	}
-	*r->status = status;
-	vq_push(q, r->head, written);
-	r->next_free = b->free;
-	b->free = r;
-}
-
-/* Drops the first n bytes of a request's buffers, after a short read or write. */
-static void advance(struct request *r, uint64_t n)
-{
-	unsigned int i = 0;
-
-	r->done += n;
-	while (i < r->nsegs && n >= r->data[i].iov_len)
-		n -= r->data[i++].iov_len;
-	r->nsegs -= i;
-	memmove(r->data, r->data + i, r->nsegs * sizeof(r->data[0]));
-	if (n) {
-		r->data[0].iov_base = (uint8_t *)r->data[0].iov_base + n;
-		r->data[0].iov_len -= n;
-	}
-}
-
-static int write_flags(const struct blk *b)
-{
-	return virtio_has(&b->dev, VIRTIO_BLK_F_FLUSH) ? 0 : RWF_DSYNC;
-}
-
-/* Takes in what one call did.  True when the request is not done: there is more to move. */
-static bool complete(struct blk *b, struct request *r, long result)
-{
-	if (r->type == VIRTIO_BLK_T_FLUSH) {
-		finish(b, r, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
-		return false;
-	}
-	if (result <= 0) {
-		/* 0: the image was truncated below us. */
-		log_guest("virtio-blk %s: %s at byte %llu: %s", b->serial,
-			  r->type == VIRTIO_BLK_T_IN ? "read" : "write",
-			  (unsigned long long)(r->offset + r->done),
-			  result ? strerror(-result) : "past the image's end");
-		finish(b, r, VIRTIO_BLK_S_IOERR);
-		return false;
-	}
-	advance(r, result);
-	if (!r->nsegs)
-		finish(b, r, VIRTIO_BLK_S_OK);
-	return r->nsegs;
-}
-
-static long call_plain(struct blk *b, struct request *r)
-{
-	off_t at = r->offset + r->done;
-	long result;
-
-	do {
-		if (r->type == VIRTIO_BLK_T_IN)
-			result = preadv2(b->fd, r->data, r->nsegs, at, 0);
-		else if (r->type == VIRTIO_BLK_T_OUT)
-			result = pwritev2(b->fd, r->data, r->nsegs, at, write_flags(b));
-		else
-			result = fdatasync(b->fd);
-	} while (result < 0 && errno == EINTR);
-	return result < 0 ? -errno : result;
-}
-
-static void submit_plain(struct blk *b, struct request *r)
-{
-	while (complete(b, r, call_plain(b, r)))
-		;
-}
-
-static void submit(struct blk *b, struct request *r)
-{
-	uint64_t at = r->offset + r->done;
-	struct io_uring_sqe *sqe;
-
-	sqe = b->have_ring ? io_uring_get_sqe(&b->ring) : NULL;
-	if (!sqe) {
-		submit_plain(b, r); /* also when the ring is full: never wait for room */
-		return;
-	}
-	switch (r->type) {
-	case VIRTIO_BLK_T_IN:
-		io_uring_prep_readv2(sqe, b->fd, r->data, r->nsegs, at, 0);
-		break;
-	case VIRTIO_BLK_T_OUT:
-		io_uring_prep_writev2(sqe, b->fd, r->data, r->nsegs, at, write_flags(b));
-		break;
-	default:
-		io_uring_prep_fsync(sqe, b->fd, IORING_FSYNC_DATASYNC);
-	}
-	io_uring_sqe_set_data(sqe, r);
-	b->queued++;
-}
-
-/* Hands queued entries to the kernel and takes back what is done already. */
-static void push_and_reap(struct blk *b, bool wait)
-{
-	struct io_uring_cqe *cqe;
-	struct request *r;
-	int result, n;
-
-	if (!b->have_ring)
-		return;
-	do {
-		if (b->queued) {
-			n = wait ? io_uring_submit_and_wait(&b->ring, 1)
-				 : io_uring_submit(&b->ring);
-			if (n > 0) {
-				b->queued -= n;
-				b->in_flight += n;
-			} else if (n != -EINTR && n != -EAGAIN && n != -EBUSY) {
-				log_guest("virtio-blk %s: io_uring: %s", b->serial, strerror(-n));
-				if (!wait || !b->in_flight)
-					return;
-				io_uring_wait_cqe(&b->ring, &cqe);
-			}
-		} else if (wait && b->in_flight && io_uring_wait_cqe(&b->ring, &cqe) < 0) {
-			continue;
+		r = vq_pop(q, &b->chain);
+		if (r <= 0)
+			return r;
+		if (!blk_handle(b, &b->chain, queue)) {
+			q->complaint = "a request without header or status";
+			q->broken = true;
+			return -1;
 		}
-		while (io_uring_peek_cqe(&b->ring, &cqe) == 0) {
-			r = io_uring_cqe_get_data(cqe);
-			result = cqe->res;
-			io_uring_cqe_seen(&b->ring, cqe);
-			b->in_flight--;
-			if (result == -EAGAIN || result == -EINTR)
-				submit_plain(b, r);
-			else if (complete(b, r, result))
-				submit(b, r);
-		}
-	} while (b->queued || (wait && b->in_flight));
-}
-
-static void get_id(struct blk *b, struct request *r)
-{
-	r->done = iov_write(r->data, r->nsegs, 0, b->serial, VIRTIO_BLK_ID_BYTES);
-	finish(b, r, VIRTIO_BLK_S_OK);
-}
-
-/* Checks the request's kind and range, then starts it. */
-static void start(struct blk *b, struct request *r, uint64_t sector, bool have_data_in,
-		  bool have_data_out)
-{
-	bool transfer = r->type == VIRTIO_BLK_T_IN || r->type == VIRTIO_BLK_T_OUT;
-
-	if (transfer) {
-		/* 5.2.6.1: whole sectors, in the right direction, inside the disk. */
-		if (!r->bytes || r->bytes % SECTOR || sector > b->size / SECTOR ||
-		    r->bytes > b->size - sector * SECTOR ||
-		    (r->type == VIRTIO_BLK_T_IN ? have_data_out : have_data_in) ||
-		    (r->type == VIRTIO_BLK_T_OUT && b->read_only)) {
-			finish(b, r, VIRTIO_BLK_S_IOERR);
-			return;
-		}
-		r->offset = sector * SECTOR;
-		submit(b, r);
-	} else if (r->type == VIRTIO_BLK_T_FLUSH) {
-		submit(b, r);
-	} else if (r->type == VIRTIO_BLK_T_GET_ID) {
-		get_id(b, r);
-	} else {
-		finish(b, r, VIRTIO_BLK_S_UNSUPP);
 	}
-}
-
-/* Copies the iov part [skip, skip + len) of the chain's segments into r->data. */
-static void collect(struct request *r, const struct iovec *iov, unsigned int n, uint64_t skip,
-		    uint64_t len)
-{
-	uint64_t part;
-
-	for (; n && len; iov++, n--) {
-		if (skip >= iov->iov_len) {
-			skip -= iov->iov_len;
-			continue;
-		}
-		part = iov->iov_len - skip;
-		part = part < len ? part : len;
-		r->data[r->nsegs++] = (struct iovec){(uint8_t *)iov->iov_base + skip, part};
-		len -= part;
-		skip = 0;
-	}
-}
-
-/* False when the chain has no room for a header and a status: nothing can be answered. */
-static bool handle(struct blk *b, struct vq_chain *c)
-{
-	const struct iovec *last = &c->iov[c->nread + c->nwrite - 1];
-	struct virtio_blk_outhdr header;
-	struct request *r = b->free;
-	uint64_t in, out;
-
-	if (!c->nwrite || iov_read(c->iov, c->nread, 0, &header, sizeof(header)) != sizeof(header))
-		return false;
-	b->free = r->next_free;
-	in = c->write_len - 1;
-	out = c->read_len - sizeof(header);
-	r->head = c->head;
-	r->type = header.type;
-	r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
-	r->nsegs = 0;
-	r->done = r->offset = 0;
-	if (in)
-		collect(r, c->iov + c->nread, c->nwrite, 0, in);
-	else
-		collect(r, c->iov, c->nread, sizeof(header), out);
-	r->bytes = in ? in : out;
-	start(b, r, header.sector, in, out);
-	return true;
+	return 0;
 }
 
 static void blk_notify(struct virtio_dev *dev, unsigned int queue)
 {
 	struct blk *b = (struct blk *)dev;
 	struct vq *q = &dev->queues[queue];
-	unsigned int round;
-	int r = 0;
+	unsigned int budget = q->size;
+	int r;
 
-	for (round = 0; round < q->size && b->free && (r = vq_pop(q, &b->chain)) > 0; round++) {
-		if (!handle(b, &b->chain)) {
-			q->complaint = "a request without header or status";
-			q->broken = true;
-			r = -1;
-			break;
+	do {
+		r = take(b, queue, &budget);
+		io_run(&b->io, false);
+		if (r < 0) {
+			virtio_break(dev, q->complaint);
+			return;
 		}
-	}
-	push_and_reap(b, false);
-	/* More in flight than there are heads: a driver that lends us the same one twice. */
-	b->starved = !b->free;
-	if (b->starved && r >= 0)
-		virtio_signal(dev, q);
-	else
-		virtio_finish(dev, q, r);
+		/* Stalled: a completion or the rate limit's timer comes back here, no kick needed.
+		 */
+		if (b->stalled & 1u << queue)
+			break;
+		if (!budget) {
+			virtio_finish(dev, q, 0);
+			return;
+		}
+	} while (vq_arm(q)); /* what came in meanwhile needs no kick either */
+	virtio_signal(dev, q);
+}
+
+static void serve_stalled(struct blk *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < b->dev.nqueues && b->stalled && virtio_is_running(&b->dev); i++)
+		if (b->stalled & 1u << i)
+			blk_notify(&b->dev, i);
 }
 
 static void on_ring(void *arg, uint32_t events)
 {
 	struct blk *b = arg;
+	unsigned int i;
 
 	(void)events;
-	push_and_reap(b, false);
-	if (b->starved && virtio_is_running(&b->dev))
-		blk_notify(&b->dev, 0);
-	else
-		virtio_signal(&b->dev, &b->dev.queues[0]);
+	io_run(&b->io, false);
+	for (i = 0; i < b->dev.nqueues; i++)
+		virtio_signal(&b->dev, &b->dev.queues[i]);
+	if (!b->limit.waiting)
+		serve_stalled(b);
+}
+
+static void on_rate(void *arg)
+{
+	serve_stalled(arg);
+}
+
+/* --- the device --- */
+
+static void blk_quiesce(struct virtio_dev *dev)
+{
+	struct blk *b = (struct blk *)dev;
+
+	io_run(&b->io, true);
+	if (b->image.has_overlay) {
+		cow_commit(b);
+		io_run(&b->io, true);
+	}
 }
 
 static void blk_reset(struct virtio_dev *dev)
 {
-	push_and_reap((struct blk *)dev, true);
+	struct blk *b = (struct blk *)dev;
+
+	io_run(&b->io, true);
+	b->stalled = 0;
+	b->sync_failed = false;
+	b->config.wce = 1;
+}
+
+static void blk_write_config(struct virtio_dev *dev, uint64_t offset, const uint8_t *data,
+			     unsigned int len)
+{
+	struct blk *b = (struct blk *)dev;
+
+	/* 5.2.5.1: the one field that a driver may set. */
+	if (offset == offsetof(struct virtio_blk_config, wce) && len == 1 &&
+	    virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
+		b->config.wce = data[0] & 1;
+}
+
+static void blk_release(struct blk *b)
+{
+	ratelimit_close(&b->limit);
+	cow_close(b);
+	image_close(&b->image);
+	if (b->requests)
+		munmap(b->requests, b->nrequests * sizeof(*b->requests));
+	free(b);
 }
 
 static void blk_destroy(struct virtio_dev *dev)
 {
 	struct blk *b = (struct blk *)dev;
 
-	blk_reset(dev);
-	if (b->have_ring) {
-		loop_remove(dev->loop, &b->ring_src);
-		io_uring_queue_exit(&b->ring);
-	}
+	blk_quiesce(dev);
+	io_close(&b->io);
 	loop_remove(dev->loop, &dev->kick);
 	close(dev->kick.fd);
-	close(b->fd);
-	free(b->requests);
-	free(b);
+	blk_release(b);
 }
 
 static const struct virtio_ops blk_ops = {
 	.id = VIRTIO_ID_BLOCK,
 	.name = "blk",
 	.nqueues = 1,
-	.queue_size = QUEUE_SIZE,
+	.queue_size = BLK_QUEUE_SIZE,
 	.notify = blk_notify,
 	.reset = blk_reset,
-	.quiesce = blk_reset,
+	.write_config = blk_write_config,
+	.quiesce = blk_quiesce,
 	.destroy = blk_destroy,
 };
 
-static int lock_image(struct blk *b, const char *path, struct error *e)
+static void offer(struct blk *b)
 {
-	struct flock lock = {.l_type = b->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+	struct virtio_blk_config *c = &b->config;
+	struct virtio_dev *dev = &b->dev;
 
-	if (fcntl(b->fd, F_OFD_SETLK, &lock) == 0)
-		return 0;
-	if (errno != EAGAIN && errno != EACCES)
-		return error_set(e, ERROR_MACHINE, "%s: cannot lock: %s", path, strerror(errno));
-	return error_set(e, ERROR_USER, "%s: in use by another VM (%s)", path,
-			 b->read_only ? "it is being written"
-				      : "one VM may write an image; read-only VMs share it");
-}
-
-static int open_image(struct blk *b, const struct disk_config *cfg, struct error *e)
-{
-	struct stat st;
-	off_t end;
-
-	b->read_only = cfg->read_only;
-	b->fd = open(cfg->path, (b->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	if (b->fd < 0)
-		return error_set(e, ERROR_USER, "%s: %s", cfg->path, strerror(errno));
-	if (fstat(b->fd, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
-		return error_set(e, ERROR_USER, "%s: not a disk image (no file, no block device)",
-				 cfg->path);
-	end = lseek(b->fd, 0, SEEK_END);
-	if (end == 0)
-		return error_set(e, ERROR_USER, "%s: the image is empty (zero length)", cfg->path);
-	if (end < (off_t)SECTOR)
-		return error_set(e, ERROR_USER, "%s: the image is smaller than a sector",
-				 cfg->path);
-	b->size = end & ~(uint64_t)(SECTOR - 1);
-	return lock_image(b, cfg->path, e);
-}
-
-/*
- * A ring can open files, connect and more, and seccomp sees none of it: this one may do what
- * a disk needs and nothing else, for as long as it lives.
- */
-static int restrict_ring(struct io_uring *ring)
-{
-	static const uint8_t ops[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC};
-	struct io_uring_restriction r[sizeof(ops)] = {0};
-	unsigned int i;
-
-	for (i = 0; i < sizeof(ops); i++) {
-		r[i].opcode = IORING_RESTRICTION_SQE_OP;
-		r[i].sqe_op = ops[i];
+	c->capacity = b->image.size / BLK_SECTOR;
+	c->seg_max = BLK_SEG_MAX;
+	c->blk_size = BLK_SECTOR;
+	c->wce = 1;
+	c->num_queues = dev->nqueues;
+	/* 5.2.4: hints that partial blocks of 4 KiB cost more (page cache, overlays). */
+	c->physical_block_exp = 3;
+	c->min_io_size = 8;
+	dev->features |= 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
+			 1ull << VIRTIO_BLK_F_TOPOLOGY | 1ull << VIRTIO_BLK_F_FLUSH |
+			 1ull << VIRTIO_BLK_F_CONFIG_WCE;
+	if (dev->nqueues > 1)
+		dev->features |= 1ull << VIRTIO_BLK_F_MQ;
+	if (b->image.read_only)
+		dev->features |= 1ull << VIRTIO_BLK_F_RO;
+	if (b->image.can_discard) {
+		c->max_discard_sectors = c->max_write_zeroes_sectors = BLK_RANGE_MAX;
+		c->max_discard_seg = c->max_write_zeroes_seg = BLK_RANGES;
+		c->discard_sector_alignment = OVERLAY_BLOCK / BLK_SECTOR;
+		c->write_zeroes_may_unmap = 1;
+		dev->features |= 1ull << VIRTIO_BLK_F_DISCARD | 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
 	}
-	if (io_uring_register_restrictions(ring, r, sizeof(ops)))
+	dev->config = (uint8_t *)c;
+	dev->config_len = CONFIG_BYTES;
+}
+
+/* Mapped, not allocated: those that are never in use take no memory. */
+static int make_requests(struct blk *b)
+{
+	void *p;
+
+	b->nrequests = BLK_QUEUE_SIZE * b->dev.nqueues;
+	p = mmap(NULL, b->nrequests * sizeof(*b->requests), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
 		return -1;
-	return io_uring_enable_rings(ring);
-}
-
-static void open_ring(struct blk *b)
-{
-	if (io_uring_queue_init(QUEUE_SIZE, &b->ring, IORING_SETUP_R_DISABLED) < 0)
-		return; /* no io_uring here, or not for us: plain system calls do it */
-	if (restrict_ring(&b->ring)) {
-		io_uring_queue_exit(&b->ring);
-		return;
-	}
-	b->ring_src = (struct loop_source){.fd = b->ring.ring_fd, .fn = on_ring, .arg = b};
-	if (loop_add(b->dev.loop, &b->ring_src, EPOLLIN)) {
-		io_uring_queue_exit(&b->ring);
-		return;
-	}
-	b->have_ring = true;
+	b->requests = p;
+	return 0;
 }
 
 struct virtio_dev *blk_create(const struct guest_memory *mem, struct loop *loop,
 			      const struct disk_config *cfg, unsigned int index, struct error *e)
 {
 	struct blk *b = calloc(1, sizeof(*b));
-	unsigned int i;
 
-	if (!b || !(b->requests = calloc(QUEUE_SIZE, sizeof(*b->requests)))) {
+	if (!b) {
 		error_set(e, ERROR_MACHINE, "out of memory");
-		goto fail;
+		return NULL;
 	}
-	for (i = 0; i < QUEUE_SIZE; i++)
-		b->requests[i].next_free = i + 1 < QUEUE_SIZE ? &b->requests[i + 1] : NULL;
-	b->free = b->requests;
-	if (open_image(b, cfg, e))
-		goto fail;
-	if (virtio_init(&b->dev, &blk_ops, mem, loop)) {
+	b->index = index;
+	if (image_open(&b->image, cfg, e)) {
+		free(b);
+		return NULL;
+	}
+	b->dev.nqueues = cfg->queues ? (unsigned int)cfg->queues : 1;
+	bucket_init(&b->events, EVENT_RATE, 1, ratelimit_now());
+	if (cfg->serial)
+		snprintf(b->serial, sizeof(b->serial), "%s", cfg->serial);
+	else
+		snprintf(b->serial, sizeof(b->serial), "hg-disk%u", index);
+	if (make_requests(b) || cow_open(b) ||
+	    ratelimit_init(&b->limit, loop, &cfg->rate, on_rate, b) ||
+	    virtio_init(&b->dev, &blk_ops, mem, loop) ||
+	    io_open(&b->io, loop, b->image.fds, BLK_QUEUE_SIZE, on_ring, b)) {
 		error_set(e, ERROR_MACHINE, "virtio-blk: %s", strerror(errno));
-		goto fail;
+		blk_release(b);
+		return NULL;
 	}
-	snprintf(b->serial, sizeof(b->serial), "hg-disk%u", index);
-	b->config.capacity = b->size / SECTOR;
-	b->config.seg_max = SEG_MAX;
-	b->config.blk_size = SECTOR;
-	b->dev.config = (uint8_t *)&b->config;
-	b->dev.config_len = sizeof(b->config);
-	b->dev.features |= 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-			   1ull << VIRTIO_BLK_F_FLUSH;
-	if (b->read_only)
-		b->dev.features |= 1ull << VIRTIO_BLK_F_RO;
-	open_ring(b);
+	offer(b);
 	return &b->dev;
-fail:
-	if (b && b->fd > 0)
-		close(b->fd);
-	if (b)
-		free(b->requests);
-	free(b);
-	return NULL;
 }
 
 const struct blk_stats *blk_get_stats(const struct virtio_dev *dev)
@@ -463,5 +251,29 @@ const struct blk_stats *blk_get_stats(const struct virtio_dev *dev)
 
 uint64_t blk_size(const struct virtio_dev *dev)
 {
-	return ((const struct blk *)dev)->size;
+	return ((const struct blk *)dev)->image.size;
+}
+
+uint64_t blk_throttled(const struct virtio_dev *dev)
+{
+	return ((const struct blk *)dev)->limit.waits;
+}
+
+int blk_resize(struct virtio_dev *dev, uint64_t size, char *text, size_t len)
+{
+	struct blk *b = (struct blk *)dev;
+
+	if (image_resize(&b->image, size, text, len))
+		return -1;
+	b->config.capacity = size / BLK_SECTOR;
+	virtio_config_changed(dev);
+	return 0;
+}
+
+void blk_on_error(struct virtio_dev *dev, blk_error_fn *fn, void *arg)
+{
+	struct blk *b = (struct blk *)dev;
+
+	b->on_error = fn;
+	b->on_error_arg = arg;
 }
