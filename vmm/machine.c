@@ -105,29 +105,35 @@ static int route_interrupts(struct vm *vm, struct error *e)
 
 /*
  * One ioeventfd a device, for any value: each registration waits for a grace period, and a
- * look at a queue that was not meant costs one load.  Queues that are served elsewhere need
- * one each.
+ * look at a queue that was not meant costs one load.  Unless some of its queues are not the
+ * loop's.
  */
+static int add_ioeventfds_of(struct vm *vm, const struct virtio_dev *dev, uint64_t window)
+{
+	struct kvm_ioeventfd io = {
+		.addr = window + VIRTIO_MMIO_NOTIFY, .len = 4, .fd = dev->kick.fd};
+
+	if (dev->notifiers)
+		return notifiers_connect(dev, vm->vm_fd, window);
+	if (dev->ops->notify_inline)
+		return 0;
+	if (!dev->kick_queues)
+		return ioctl(vm->vm_fd, KVM_IOEVENTFD, &io);
+	io.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
+	for (; io.datamatch < dev->kick_queues; io.datamatch++)
+		if (ioctl(vm->vm_fd, KVM_IOEVENTFD, &io))
+			return -1;
+	return 0;
+}
+
 static int add_ioeventfds(struct vm *vm, struct error *e)
 {
-	struct kvm_ioeventfd io = {.len = 4};
-	uint64_t window;
 	unsigned int i;
 
-	for (i = 0; i < vm->ndevices; i++) {
-		window = VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE;
-		if (vm->devices[i]->notifiers) {
-			if (notifiers_connect(vm->devices[i], vm->vm_fd, window))
-				return kvm_error(e, "KVM_IOEVENTFD or KVM_IRQFD");
-			continue;
-		}
-		if (vm->devices[i]->ops->notify_inline)
-			continue;
-		io.addr = window + VIRTIO_MMIO_NOTIFY;
-		io.fd = vm->devices[i]->kick.fd;
-		if (ioctl(vm->vm_fd, KVM_IOEVENTFD, &io))
-			return kvm_error(e, "KVM_IOEVENTFD");
-	}
+	for (i = 0; i < vm->ndevices; i++)
+		if (add_ioeventfds_of(vm, vm->devices[i],
+				      VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE))
+			return kvm_error(e, "KVM_IOEVENTFD or KVM_IRQFD");
 	return 0;
 }
 

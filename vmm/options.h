@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "ratelimit.h"
 #include "memory.h"
 #include "ratelimit.h"
 #include "topology.h"
@@ -50,10 +51,22 @@ struct disk_config {
 	struct rate_config rate;
 };
 
+#define NET_MAX_PAIRS 8
+
+enum net_kind { NET_TAP, NET_PASST, NET_SOCKET };
+
 struct net_config {
+	enum net_kind kind;
 	char tap[IFNAMSIZ];
 	char bridge[IFNAMSIZ]; /* empty: the tap joins no bridge */
-	uint8_t mac[6];
+	const char *socket;    /* of NET_SOCKET: a listening stream socket */
+	const char *tcp, *udp; /* of NET_PASST: ports to forward, as passt's -t and -u; or NULL */
+	uint8_t mac[6];	       /* all zero: follows from the VM's name, or the tap's */
+	uint64_t pairs;	       /* of queues, 1 to NET_MAX_PAIRS */
+	uint64_t mtu;	       /* bytes; 0: the bridge's */
+	bool no_vhost;	       /* the kernel's vhost-net is not used */
+	bool need_vhost;       /* ... or must be there */
+	struct rate_config rx, tx; /* limits, as the guest sees them */
 };
 
 struct balloon_config {

@@ -21,13 +21,14 @@
 
 #define RAM	   (16ull << 20)
 #define QUEUE_SIZE 16
-#define NDEVICES   6
+#define NDEVICES   7
+#define STREAM	   6 /* its number in devices[] */
 
 static struct guest_memory mem;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct loop loop;
 static struct virtio_dev *devices[NDEVICES];
-static int net_peer;
+static int net_peer, stream_peer = -1;
 
 static int temp_image(char *path)
 {
@@ -43,8 +44,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	char image[] = "/tmp/fuzz-disk-XXXXXX", image_ro[] = "/tmp/fuzz-disk-XXXXXX";
 	struct disk_config disk = {.path = image}, disk_ro = {.path = image_ro, .read_only = true};
 	struct balloon_config balloon = {.deflate_on_oom = true, .reporting = true};
-	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
-	int ends[2], null = open("/dev/null", O_RDWR);
+	static const struct net_config two_pairs = {.pairs = 2};
+	int ends[2], more[2], null = open("/dev/null", O_RDWR);
 	struct console *con;
 	struct error e;
 
@@ -57,12 +58,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	temp_image(image);
 	temp_image(image_ro);
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, more) == 0);
 	net_peer = ends[1];
 	con = console_create(&loop, NULL, NULL, &e);
 	CHECK(con);
 	devices[0] = blk_create(&mem, &loop, &disk, 0, &e);
 	devices[1] = blk_create(&mem, &loop, &disk_ro, 1, &e);
-	devices[2] = net_create_fd(&mem, &loop, ends[0], mac, &e);
+	devices[2] = net_create_fds(&mem, &loop, (int[]){ends[0], more[0]}, &two_pairs, &e);
 	devices[3] = virtio_console_create(&mem, &loop, con, &e);
 	devices[4] = rng_create(&mem, &loop, &e);
 	devices[5] = balloon_create(&mem, &loop, &balloon, &e);
@@ -115,6 +117,45 @@ static void write_descriptor(struct script *s, uint64_t table, unsigned int room
 	memory_write(&mem, table + 16ull * index, &d, sizeof(d));
 }
 
+/* A network over a stream: the first bad frame ends its link, so each input gets a new one. */
+static void new_stream(void)
+{
+	static const struct net_config cfg;
+	struct error e;
+	int ends[2];
+
+	if (devices[STREAM]) {
+		devices[STREAM]->ops->destroy(devices[STREAM]);
+		close(stream_peer);
+	}
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+	stream_peer = ends[1];
+	devices[STREAM] = net_create_stream(&mem, &loop, ends[0], &cfg, &e);
+	CHECK(devices[STREAM]);
+}
+
+/* A frame with its length before it, mostly the right one. */
+static void send_frame(struct script *s)
+{
+	uint32_t len = 14 + take(s, 1) * 8, said = take(s, 1) < 250 ? len : (uint32_t)take(s, 4);
+	uint8_t bytes[4] = {said >> 24, said >> 16, said >> 8, said};
+
+	if (send(stream_peer, bytes, 4, MSG_DONTWAIT | MSG_NOSIGNAL) == 4 &&
+	    send(stream_peer, mem.base, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return;
+}
+
+/* A command of the network's control queue with anything for an argument. */
+static void write_command(struct script *s, unsigned int queue)
+{
+	uint8_t bytes[12] = {take(s, 1) % 6, take(s, 1) % 4, take(s, 1), take(s, 1)};
+	uint64_t at = 0x200000 + take(s, 1) * 64;
+
+	memory_write(&mem, at, bytes, sizeof(bytes));
+	set_desc(&mem, queue, 0, at, take(s, 1) * 2, VRING_DESC_F_NEXT, 1);
+	set_desc(&mem, queue, 1, 0x300000, 1, VRING_DESC_F_WRITE, 0);
+}
+
 /* A block request that would be right but for what the script changes afterwards. */
 static void write_block_request(struct script *s)
 {
@@ -142,7 +183,10 @@ static void step(struct script *s, struct virtio_dev *dev)
 		write_descriptor(s, some_address(s) & ~15ull, QUEUE_SIZE);
 		break;
 	case 3:
-		write_block_request(s);
+		if (dev == devices[2] || dev == devices[STREAM])
+			write_command(s, queue);
+		else
+			write_block_request(s);
 		break;
 	case 4:
 	case 5:
@@ -160,6 +204,10 @@ static void step(struct script *s, struct virtio_dev *dev)
 		driver_start(dev, take(s, 1) & 1 ? dev->features : take(s, 8), QUEUE_SIZE);
 		break;
 	case 9:
+		if (dev == devices[STREAM]) {
+			send_frame(s);
+			break;
+		}
 		bytes[0] = take(s, 1);
 		if (send(net_peer, mem.base + bytes[0], 12 + bytes[0], MSG_DONTWAIT) < 0)
 			break;
@@ -176,9 +224,13 @@ static void step(struct script *s, struct virtio_dev *dev)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct script s = {.data = data, .len = size};
-	struct virtio_dev *dev = devices[take(&s, 1) % NDEVICES];
+	unsigned int number = take(&s, 1) % NDEVICES;
+	struct virtio_dev *dev;
 	char drain[600];
 
+	if (number == STREAM)
+		new_stream();
+	dev = devices[number];
 	memset(memory_at(&mem, RING_GPA(0), 0x50000), 0, 0x50000);
 	driver_start(dev, dev->features, QUEUE_SIZE);
 	while (s.at < s.len)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Unit tests of the block and network devices, against files and socket pairs. */
+/* Unit tests of the block device, against files. */
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <sys/socket.h>
@@ -8,7 +8,6 @@
 #include "log.h"
 #include "units.h"
 #include "virtio/blk.h"
-#include "virtio/net.h"
 
 /* --- block device --- */
 
@@ -181,120 +180,6 @@ static void blk_locks_its_image(void)
 	unlink(path);
 }
 
-/* --- network --- */
-
-static void net_moves_packets_both_ways(void)
-{
-	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
-	struct virtio_dev *dev;
-	uint8_t *buf, packet[60] = {0};
-	int ends[2];
-
-	setup(MIB(16));
-	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
-	dev = net_create_fd(&mem, &loop, ends[0], mac, &err);
-	CHECK(dev && driver_start(dev, 0, 8));
-	set_desc(&mem, 1, 0, 0x200000, 60, 0, 0);
-	memset(memory_at(&mem, 0x200000, 60), 7, 60);
-	offer(&mem, 1, 8, 0);
-	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
-	CHECK(recv(ends[1], packet, sizeof(packet), 0) == 60 && packet[59] == 7);
-	/* A packet that waits before there is a buffer must arrive once there is one. */
-	packet[20] = 9;
-	CHECK(send(ends[1], packet, 50, 0) == 50);
-	loop_once(&loop, 0);
-	set_desc(&mem, 0, 0, 0x210000, 1526, VRING_DESC_F_WRITE, 0);
-	offer(&mem, 0, 8, 0);
-	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-	loop_once(&loop, 1000);
-	buf = memory_at(&mem, 0x210000, 64);
-	CHECK(used_index(&mem, 0) == 1 && used_length(&mem, 0, 8) == 50);
-	CHECK(buf[20] == 9 && buf[10] == 1 && buf[11] == 0); /* num_buffers */
-}
-
-static void net_survives_the_loss_of_its_tap(void)
-{
-	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
-	struct epoll_event event;
-	struct virtio_dev *dev;
-	uint16_t status = 0xee;
-	int ends[2];
-
-	setup(MIB(16));
-	log_open("/dev/null");
-	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
-	dev = net_create_fd(&mem, &loop, ends[0], mac, &err);
-	CHECK(dev && driver_start(dev, 0, 8));
-	close(ends[1]);
-	loop_once(&loop, 1000);
-	/* The descriptor reports an error for ever: it must not keep the loop awake. */
-	CHECK(epoll_wait(loop.epoll_fd, &event, 1, 0) == 0);
-	virtio_mmio_access(dev, VIRTIO_MMIO_CONFIG + 6, false, (uint8_t *)&status, 2);
-	CHECK(status == 0 && (reg_read(dev, VIRTIO_MMIO_INTERRUPT_STATUS) & 2));
-	set_desc(&mem, 1, 0, 0x200000, 60, 0, 0);
-	offer(&mem, 1, 8, 0);
-	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
-	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-	CHECK(used_index(&mem, 1) == 1); /* sent into the void, and given back */
-	reg_write(dev, VIRTIO_MMIO_STATUS, 0);
-	dev->ops->destroy(dev);
-}
-
-static void net_sends_no_impossible_frame(void)
-{
-	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
-	struct virtio_dev *dev;
-	unsigned int i;
-	uint8_t byte;
-	int ends[2];
-
-	setup(MIB(16));
-	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
-	dev = net_create_fd(&mem, &loop, ends[0], mac, &err);
-	CHECK(dev && driver_start(dev, 0, 8));
-	for (i = 0; i < 7; i++) /* 56 MiB in one chain */
-		set_desc(&mem, 1, i, 0, MIB(8), i < 6 ? VRING_DESC_F_NEXT : 0, i + 1);
-	offer(&mem, 1, 8, 0);
-	set_desc(&mem, 1, 7, 0, 12, 0, 0); /* a header alone */
-	offer(&mem, 1, 8, 7);
-	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
-	CHECK(used_index(&mem, 1) == 2 && net_get_stats(dev)->tx_dropped == 2);
-	CHECK(recv(ends[1], &byte, 1, 0) < 0);
-}
-
-static void net_waits_for_buffers_without_spinning(void)
-{
-	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
-	struct epoll_event event;
-	struct virtio_dev *dev;
-	unsigned int i, round;
-	uint8_t packet[60];
-	int ends[2];
-
-	setup(MIB(16));
-	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
-	dev = net_create_fd(&mem, &loop, ends[0], mac, &err);
-	CHECK(dev && driver_start(dev, 1ull << VIRTIO_RING_F_EVENT_IDX, 8));
-	for (i = 0; i < 100; i++) {
-		memset(packet, i, sizeof(packet));
-		CHECK(send(ends[1], packet, sizeof(packet), 0) == sizeof(packet));
-	}
-	/* Eight buffers at a time for a hundred packets: each comes once and in its order. */
-	for (i = 0, round = 0; i < 100; round++) {
-		CHECK(round < 20);
-		for (unsigned int n = 0; n < 8; n++) {
-			set_desc(&mem, 0, n, 0x210000 + 2048 * n, 1526, VRING_DESC_F_WRITE, 0);
-			offer(&mem, 0, 8, n);
-		}
-		reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-		while (epoll_wait(loop.epoll_fd, &event, 1, 0) > 0)
-			loop_once(&loop, 0);
-		for (; i < used_index(&mem, 0); i++)
-			CHECK(*(uint8_t *)memory_at(&mem, 0x210000 + 2048 * (i % 8) + 20, 1) == i);
-		CHECK(i == 100 || i == 8 * (round + 1));
-	}
-}
-
 static const struct unit_test tests[] = {
 	TEST(blk_keeps_what_is_written),
 	TEST(blk_refuses_what_is_out_of_range),
@@ -302,10 +187,6 @@ static const struct unit_test tests[] = {
 	TEST(blk_touches_nothing_after_a_reset),
 	TEST(blk_config_is_read_in_any_width),
 	TEST(blk_locks_its_image),
-	TEST(net_moves_packets_both_ways),
-	TEST(net_survives_the_loss_of_its_tap),
-	TEST(net_sends_no_impossible_frame),
-	TEST(net_waits_for_buffers_without_spinning),
 	{NULL, NULL},
 };
 

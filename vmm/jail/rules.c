@@ -117,6 +117,8 @@ const struct rule jail_rules[] = {
 	IOCTL(LOOP, KVM_SET_DEBUGREGS, "debugger: exceptions that are the guest's own"),
 	IOCTL(LOOP, KVM_GET_MP_STATE, "debugger: what a vCPU does"),
 	IOCTL(VCPU, TUNSETOFFLOAD, "net: what the driver negotiated"),
+	IOCTL(VCPU, TUNSETTXFILTER, "net: which addresses the driver listens to"),
+	IOCTL(VCPU, TUNSETQUEUE, "net: how many pairs of queues the driver uses"),
 	IOCTL(LOOP, TIOCGWINSZ, "terminal: its size"),
 	IOCTL(LOOP, TCGETS, "terminal: libc reads back what it has set"),
 	IOCTL(LOOP, TCSETS, "terminal: given back"),

@@ -36,6 +36,7 @@ int machine_complete(struct vm_config *cfg, struct error *e);
 
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);
+void net_complete(struct vm_config *cfg); /* addresses, which follow from the VM's name */
 
 /* share.c */
 int option_share(char *value, struct vm_config *cfg, struct error *e);

@@ -91,9 +91,19 @@ static const struct row rows[] = {
 	 "12); a ',' in PATH is written ',,'. One VM may write an\n"
 	 "image, or any number may read it",
 	 0, option_disk},
-	{PARSED, "net", "tap=NAME[,bridge=BR][,mac=MAC]",
-	 "virtio-net on a new tap, put on bridge BR; repeat (up to\n"
-	 "4); the default MAC follows from NAME",
+	{PARSED, "net",
+	 "tap=NAME[,bridge=BR][,queues=N][,vhost=auto|on|off]\n"
+	 "  --net passt[,tcp=PORTS][,udp=PORTS]\n"
+	 "  --net socket=PATH",
+	 "virtio-net; repeat (up to 4). On tap NAME, made unless it\n"
+	 "exists, put on bridge BR, with N pairs of queues, served\n"
+	 "by the kernel's vhost-net if it can be had; on passt(1),\n"
+	 "which needs no privilege and forwards PORTS of the host,\n"
+	 "HOST:GUEST for instance; or on a stream socket with\n"
+	 "frames as passt's. All take ,mac=MAC (default: follows\n"
+	 "from --name, or NAME), ,mtu=N, and limits in bytes or\n"
+	 "packets a second: ,[rx-|tx-]bps=RATE[:BURST] and pps=,\n"
+	 "rx is what the guest receives",
 	 0, option_net},
 	{ON, "packed-rings", NULL, "offer virtio's packed virtqueues beside split ones",
 	 FIELD(packed_rings), 0},
@@ -249,6 +259,7 @@ static int complete(struct vm_config *cfg, struct error *e)
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
+	net_complete(cfg);
 	if (machine_complete(cfg, e) || complete_gdb(cfg, e) || jail_complete(cfg, e))
 		return -1;
 	if (cfg->daemonize && !cfg->console)

@@ -85,6 +85,11 @@ struct virtio_dev {
 	uint8_t *config; /* device-specific, what the guest reads */
 	unsigned int config_len;
 	struct loop_source kick; /* an eventfd: the ioeventfd, and our own deferred kicks */
+	/*
+	 * 0: any kick wakes the loop.  Else those of the first so many queues do, and notify() of
+	 * the others runs in the vCPU: a control queue's driver spins for the answer.
+	 */
+	unsigned int kick_queues;
 	struct virtio_notifiers *notifiers; /* of queues served elsewhere; NULL: none */
 };
 
@@ -125,5 +130,7 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 
 /* Serves all queues, as a kick does.  The caller holds the lock. */
 void virtio_kick(struct virtio_dev *dev);
+/* The same, by the event loop: a vCPU's thread may not do all that a back end does (jail/). */
+void virtio_kick_later(struct virtio_dev *dev);
 
 #endif

@@ -61,6 +61,14 @@ void virtio_kick(struct virtio_dev *dev)
 		dev->ops->notify(dev, i);
 }
 
+void virtio_kick_later(struct virtio_dev *dev)
+{
+	uint64_t one = 1;
+
+	if (write(dev->kick.fd, &one, sizeof(one)) < 0)
+		log_guest("virtio-%s: a deferred kick was lost", dev->ops->name);
+}
+
 void virtio_reset(struct virtio_dev *dev)
 {
 	unsigned int i;

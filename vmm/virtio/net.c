@@ -2,283 +2,400 @@
 #include "virtio/net.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_tun.h>
-#include <linux/sockios.h>
+#include <linux/vhost.h>
 #include <linux/virtio_ids.h>
-#include <linux/virtio_net.h>
-#include <stdlib.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "virtio/net_device.h"
 
-#define HEADER_SIZE sizeof(struct virtio_net_hdr_v1) /* 12: VERSION_1 always has num_buffers */
+#define QUEUE_SIZE 256
 
-/* Header, Ethernet with a VLAN tag, and the largest segment that offload can ask for. */
-#define MAX_FRAME (HEADER_SIZE + 18 + 65535)
+/* What the driver takes from us beyond plain packets; all of it is the tap's work. */
+#define GUEST_OFFLOADS                                                                             \
+	(1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |                       \
+	 1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN |                        \
+	 1ull << VIRTIO_NET_F_GUEST_UFO | 1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6)
 
-enum { RX, TX };
-
-struct net {
-	struct virtio_dev dev; /* first: a virtio_dev pointer is ours */
-	struct loop_source tap;
-	bool watching; /* the loop waits for packets */
-	bool gone;     /* the tap was deleted: the link stays down */
-	bool is_tap;
-	struct virtio_net_config config;
-	struct net_stats stats;
-	struct vq_chain chain;
-};
-
-static void watch(struct net *n, bool on)
+void net_watch(struct net_pair *p, uint32_t events)
 {
-	if (n->watching != on && !n->gone)
-		loop_change(n->dev.loop, &n->tap, on ? EPOLLIN : 0);
-	n->watching = on;
+	if (p->watched != events && p->in_loop)
+		loop_change(p->net->dev.loop, &p->source, events);
+	p->watched = events;
 }
 
-static void transmit(struct net *n)
-{
-	struct vq *q = &n->dev.queues[TX];
-	struct vq_chain *c = &n->chain;
-	unsigned int round;
-	ssize_t sent;
-	int r = 0;
+/* --- the kernel's side: vhost-net --- */
 
-	for (round = 0; round < q->size && (r = vq_pop(q, c)) > 0; round++) {
-		sent = -1;
-		if (c->read_len > HEADER_SIZE && c->read_len <= MAX_FRAME)
-			sent = writev(n->tap.fd, c->iov, c->nread);
-		if (sent < 0) {
-			/* A full or downed link loses packets, as links do. */
-			n->stats.tx_dropped++;
-		} else {
-			n->stats.tx_packets++;
-			n->stats.tx_bytes += sent - HEADER_SIZE;
-		}
-		vq_push(q, c->head, 0);
+static int set_backend(const struct net_pair *p, unsigned int ring, int fd)
+{
+	struct vhost_vring_file file = {.index = ring, .fd = fd};
+
+	return ioctl(p->vhost.fd, VHOST_NET_SET_BACKEND, &file);
+}
+
+static void stop_vhost(struct net *n)
+{
+	unsigned int i;
+
+	for (i = 0; n->vhost && i < n->npairs; i++) {
+		if (!n->pairs[i]->vhost.running)
+			continue;
+		/* Waits until the kernel has let go of guest RAM. */
+		set_backend(n->pairs[i], 0, -1);
+		set_backend(n->pairs[i], 1, -1);
+		vhost_stop(&n->pairs[i]->vhost);
 	}
-	virtio_finish(&n->dev, q, r);
 }
 
-/* One packet into one chain.  False: no packet there. */
-static bool receive_one(struct net *n, struct vq *q, struct vq_chain *c)
+static int start_pair(struct net_pair *p)
 {
-	static const uint16_t one_buffer = 1;
-	ssize_t got;
+	uint64_t features = vhost_ring_features(&p->vhost) |
+			    (p->net->dev.driver_features & 1ull << VIRTIO_NET_F_MRG_RXBUF);
 
-	got = readv(n->tap.fd, c->iov + c->nread, c->nwrite);
-	if (got < (ssize_t)HEADER_SIZE) {
-		if (got < 0 && errno != EAGAIN && errno != EINTR)
-			watch(n, false); /* the tap was taken down or away */
-		vq_unpop(q, c);
-		return false;
-	}
-	iov_write(c->iov + c->nread, c->nwrite, offsetof(struct virtio_net_hdr_v1, num_buffers),
-		  &one_buffer, sizeof(one_buffer));
-	n->stats.rx_packets++;
-	n->stats.rx_bytes += got - HEADER_SIZE;
-	vq_push(q, c->head, got);
-	return true;
+	if (!net_rx(p)->ready || !net_tx(p)->ready)
+		return 0; /* the driver uses fewer pairs */
+	if (vhost_start(&p->vhost, features))
+		return -1;
+	return set_backend(p, 0, p->source.fd) || set_backend(p, 1, p->source.fd) ? -1 : 0;
 }
 
-static void receive(struct net *n)
+static void start_vhost(struct net *n)
 {
-	struct vq *q = &n->dev.queues[RX];
-	struct vq_chain *c = &n->chain;
-	unsigned int round;
-	int r = 0;
+	unsigned int i;
 
-	for (round = 0; round < q->size; round++) {
-		r = vq_pop(q, c);
-		/* No buffers: stop listening until the guest brings some, or the loop would spin.
-		 */
-		if (r == 0 && !vq_arm(q)) {
-			watch(n, false);
-			break;
-		}
-		if (r > 0 && !c->nwrite) {
-			q->complaint = "a receive buffer is not writable";
-			q->broken = true;
-			r = -1;
-		}
-		if (r < 0) {
-			watch(n, false);
-			virtio_break(&n->dev, q->complaint);
+	for (i = 0; n->vhost && !n->gone && i < n->npairs; i++) {
+		if (start_pair(n->pairs[i])) {
+			log_line("vhost-net: %s", strerror(errno));
+			virtio_break(&n->dev, "vhost-net cannot serve the rings");
 			return;
 		}
-		if (r > 0 && !receive_one(n, q, c))
-			break;
 	}
-	virtio_signal(&n->dev, q);
 }
 
-/*
- * The tap was deleted under us.  Its descriptor reports an error from now on, whatever is
- * watched, so it has to leave the loop; the guest sees the cable pulled.
- */
-static void lose_link(struct net *n)
+static int open_vhost(struct net *n, struct error *e)
 {
+	unsigned int i;
+
+	for (i = 0; i < n->npairs; i++)
+		if (vhost_open(&n->pairs[i]->vhost, "/dev/vhost-net", &n->dev, 2 * i, 2, e))
+			return -1;
+	return 0;
+}
+
+/* It is used wherever it can be had, unless rates are limited: the kernel limits none. */
+static int use_vhost(struct net *n, const struct net_config *cfg, struct error *e)
+{
+	bool limited = n->rx_limit.limited || n->tx_limit.limited;
+
+	if (cfg->no_vhost || (limited && !cfg->need_vhost))
+		return 0;
+	n->vhost = !open_vhost(n, e);
+	if (n->vhost || cfg->need_vhost)
+		return n->vhost ? 0 : -1;
+	for (unsigned int i = 0; i < n->npairs; i++)
+		vhost_close(&n->pairs[i]->vhost);
+	notifiers_destroy(&n->dev);
+	n->dev.split_only = false;
+	return 0;
+}
+
+/* --- links --- */
+
+/*
+ * The backend died under us.  Its descriptors report an error from now on, whatever is
+ * watched, so they have to leave the loop; the guest sees the cable pulled.
+ */
+void net_lose_link(struct net *n, const char *why)
+{
+	unsigned int i;
+
+	if (n->gone)
+		return;
 	n->gone = true;
-	loop_remove(n->dev.loop, &n->tap);
+	log_line("virtio-net: %s; the link is down", why);
+	stop_vhost(n);
+	for (i = 0; i < n->npairs; i++) {
+		loop_remove(n->dev.loop, &n->pairs[i]->source);
+		n->pairs[i]->in_loop = false;
+		if (virtio_is_running(&n->dev))
+			net_transmit(n->pairs[i]); /* gives back what waited, unsent */
+	}
 	n->config.status &= ~VIRTIO_NET_S_LINK_UP;
-	log_line("virtio-net: the tap is gone");
 	virtio_config_changed(&n->dev);
 }
 
-static void on_tap(void *arg, uint32_t events)
+static void on_source(void *arg, uint32_t events)
+{
+	struct net_pair *p = arg;
+	struct net *n = p->net;
+
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		net_lose_link(n, "the other side is gone");
+		return;
+	}
+	if (!virtio_is_running(&n->dev) || n->vhost) {
+		net_watch(p, 0);
+		return;
+	}
+	if (events & EPOLLOUT) {
+		net_watch(p, p->watched & ~EPOLLOUT);
+		if (n->backend->writable)
+			n->backend->writable(p);
+		net_transmit(p);
+	}
+	if ((events & EPOLLIN) && !n->gone)
+		net_receive(p);
+}
+
+static void on_rx_resume(void *arg)
 {
 	struct net *n = arg;
+	unsigned int i;
 
-	if (events & (EPOLLERR | EPOLLHUP))
-		lose_link(n);
-	else if (virtio_is_running(&n->dev))
-		receive(n);
-	else
-		watch(n, false);
+	for (i = 0; i < n->active && virtio_is_running(&n->dev) && !n->gone; i++)
+		net_receive(n->pairs[i]);
+}
+
+static void on_tx_resume(void *arg)
+{
+	struct net *n = arg;
+	unsigned int i;
+
+	for (i = 0; i < n->npairs && virtio_is_running(&n->dev); i++)
+		net_transmit(n->pairs[i]);
+}
+
+/* --- the device --- */
+
+/* Without MQ the control queue follows the first pair, else all that there are (5.1.2). */
+static unsigned int control_queue(const struct net *n)
+{
+	return virtio_has(&n->dev, VIRTIO_NET_F_MQ) ? 2 * n->npairs : 2;
 }
 
 static void net_notify(struct virtio_dev *dev, unsigned int queue)
 {
 	struct net *n = (struct net *)dev;
+	struct net_pair *p;
 
-	if (queue == TX)
-		transmit(n);
-	else
-		watch(n, true); /* level triggered: packets that wait are seen at once */
+	if (queue == control_queue(n) && virtio_has(dev, VIRTIO_NET_F_CTRL_VQ)) {
+		net_control(n, &dev->queues[queue]);
+		return;
+	}
+	if (queue >= 2 * n->npairs)
+		return;
+	p = n->pairs[queue / 2];
+	if (n->vhost && !n->gone)
+		vhost_kick(&p->vhost, queue);
+	else if (queue & 1)
+		net_transmit(p);
+	else if (!n->gone)
+		net_receive(p);
+}
+
+int net_set_pairs(struct net *n, unsigned int active)
+{
+	if (n->backend->set_pairs && !n->gone && n->backend->set_pairs(n, active))
+		return -1;
+	n->active = active;
+	virtio_kick_later(&n->dev); /* those that came into use may have buffers already */
+	return 0;
+}
+
+static void set_filter_off(struct net *n)
+{
+	n->filter = (struct net_filter){.promiscuous = true};
+	if (n->backend->set_filter && !n->gone)
+		n->backend->set_filter(n, &n->filter);
 }
 
 static void net_activate(struct virtio_dev *dev)
 {
 	struct net *n = (struct net *)dev;
-	unsigned int offload = 0;
 
 	/* What the guest takes from us: only what it negotiated. */
-	if (virtio_has(dev, VIRTIO_NET_F_GUEST_CSUM))
-		offload |= TUN_F_CSUM;
-	if (n->is_tap)
-		ioctl(n->tap.fd, TUNSETOFFLOAD, offload);
+	if (n->backend->set_offloads && !n->gone)
+		n->backend->set_offloads(n, dev->driver_features & GUEST_OFFLOADS);
+	start_vhost(n);
+}
+
+static void forget_guest(struct net *n)
+{
+	unsigned int i;
+
+	stop_vhost(n);
+	for (i = 0; i < n->npairs; i++) {
+		net_watch(n->pairs[i], 0);
+		net_forget(n->pairs[i]);
+	}
 }
 
 static void net_reset(struct virtio_dev *dev)
 {
-	watch((struct net *)dev, false);
+	struct net *n = (struct net *)dev;
+
+	forget_guest(n);
+	memcpy(n->config.mac, n->mac, 6);
+	if (!n->filter.promiscuous)
+		set_filter_off(n);
+	/* 5.1.6.5.6: after a reset one pair is in use. */
+	if (n->active != 1 && n->backend->set_pairs && !n->gone)
+		n->backend->set_pairs(n, 1);
+	n->active = 1;
+}
+
+static void net_quiesce(struct virtio_dev *dev)
+{
+	struct net *n = (struct net *)dev;
+	unsigned int i;
+
+	stop_vhost(n);
+	for (i = 0; i < n->npairs; i++)
+		net_watch(n->pairs[i], 0); /* a packet that is held stays held */
+}
+
+static void net_resume(struct virtio_dev *dev)
+{
+	if (virtio_is_running(dev))
+		start_vhost((struct net *)dev);
 }
 
 static void net_destroy(struct virtio_dev *dev)
 {
 	struct net *n = (struct net *)dev;
+	unsigned int i;
 
-	if (!n->gone)
-		loop_remove(dev->loop, &n->tap);
-	loop_remove(dev->loop, &dev->kick);
-	close(dev->kick.fd);
-	close(n->tap.fd);
+	for (i = 0; i < n->npairs; i++) {
+		if (!n->pairs[i])
+			continue;
+		if (n->vhost) {
+			set_backend(n->pairs[i], 0, -1);
+			set_backend(n->pairs[i], 1, -1);
+			vhost_close(&n->pairs[i]->vhost);
+		}
+		if (n->pairs[i]->in_loop)
+			loop_remove(dev->loop, &n->pairs[i]->source);
+		if (n->pairs[i]->source.fd >= 0)
+			close(n->pairs[i]->source.fd);
+		free(n->pairs[i]);
+	}
+	ratelimit_close(&n->rx_limit);
+	ratelimit_close(&n->tx_limit);
+	if (n->backend->destroy)
+		n->backend->destroy(n);
+	notifiers_destroy(dev);
+	if (dev->kick.fd >= 0) {
+		loop_remove(dev->loop, &dev->kick);
+		close(dev->kick.fd);
+	}
 	free(n);
 }
 
 static const struct virtio_ops net_ops = {
 	.id = VIRTIO_ID_NET,
 	.name = "net",
-	.nqueues = 2,
-	.queue_size = 256,
+	.queue_size = QUEUE_SIZE,
 	.activate = net_activate,
 	.notify = net_notify,
 	.reset = net_reset,
 	.destroy = net_destroy,
+	.quiesce = net_quiesce,
+	.resume = net_resume,
 };
 
-struct virtio_dev *net_create_fd(const struct guest_memory *mem, struct loop *loop, int fd,
-				 const uint8_t mac[6], struct error *e)
+static int new_pairs(struct net *n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n->npairs; i++) {
+		/* Zeroed, and its pages not touched before a packet needs them. */
+		n->pairs[i] = calloc(1, sizeof(*n->pairs[i]));
+		if (!n->pairs[i])
+			return -1;
+		n->pairs[i]->net = n;
+		n->pairs[i]->index = i;
+		n->pairs[i]->source =
+			(struct loop_source){.fd = -1, .fn = on_source, .arg = n->pairs[i]};
+		n->pairs[i]->vhost.fd = -1;
+	}
+	return 0;
+}
+
+static void fill_config(struct net *n, const struct net_config *cfg)
+{
+	memcpy(n->mac, cfg->mac, 6);
+	memcpy(n->config.mac, cfg->mac, 6);
+	n->config.status = VIRTIO_NET_S_LINK_UP;
+	n->config.max_virtqueue_pairs = n->npairs;
+	n->config.mtu = cfg->mtu;
+	n->dev.config = (uint8_t *)&n->config;
+	/* Speed and what follows belongs to features that are not offered. */
+	n->dev.config_len = offsetof(struct virtio_net_config, speed);
+	n->dev.features |= 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
+			   1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_CTRL_VQ |
+			   1ull << VIRTIO_NET_F_CTRL_RX | 1ull << VIRTIO_NET_F_CTRL_MAC_ADDR;
+	if (n->npairs > 1)
+		n->dev.features |= 1ull << VIRTIO_NET_F_MQ;
+	if (cfg->mtu)
+		n->dev.features |= 1ull << VIRTIO_NET_F_MTU;
+}
+
+struct net *net_new(const struct guest_memory *mem, struct loop *loop, const struct net_config *cfg,
+		    const struct net_backend *backend, struct error *e)
 {
 	struct net *n = calloc(1, sizeof(*n));
 
-	if (!n || virtio_init(&n->dev, &net_ops, mem, loop)) {
+	if (!n) {
 		error_set(e, ERROR_MACHINE, "virtio-net: %s", strerror(errno));
-		free(n);
 		return NULL;
 	}
-	memcpy(n->config.mac, mac, 6);
-	n->config.status = VIRTIO_NET_S_LINK_UP;
-	n->dev.config = (uint8_t *)&n->config;
-	n->dev.config_len = sizeof(n->config);
-	n->dev.features |= 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
-			   1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM |
-			   1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6 |
-			   1ull << VIRTIO_NET_F_HOST_ECN;
-	n->tap = (struct loop_source){.fd = fd, .fn = on_tap, .arg = n};
-	if (loop_add(loop, &n->tap, 0)) {
+	n->backend = backend;
+	n->npairs = cfg->pairs ? cfg->pairs : 1;
+	n->active = 1;
+	n->filter.promiscuous = true;
+	n->dev.nqueues = 2 * n->npairs + 1;
+	n->dev.kick_queues = 2 * n->npairs;
+	n->dev.kick.fd = -1;
+	if (virtio_init(&n->dev, &net_ops, mem, loop) || new_pairs(n) ||
+	    ratelimit_init(&n->rx_limit, loop, &cfg->rx, on_rx_resume, n) ||
+	    ratelimit_init(&n->tx_limit, loop, &cfg->tx, on_tx_resume, n)) {
 		error_set(e, ERROR_MACHINE, "virtio-net: %s", strerror(errno));
-		free(n);
+		net_destroy(&n->dev);
 		return NULL;
 	}
-	return &n->dev;
+	fill_config(n, cfg);
+	return n;
 }
 
-static int open_tap(const struct net_config *cfg, struct error *e)
+int net_attach(struct net *n, unsigned int i, int fd, struct error *e)
 {
-	struct ifreq req = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	int fd, header = HEADER_SIZE;
-
-	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return error_set(e, ERROR_MACHINE, "/dev/net/tun: %s", strerror(errno));
-	strcpy(req.ifr_name, cfg->tap);
-	if (ioctl(fd, TUNSETIFF, &req) || ioctl(fd, TUNSETVNETHDRSZ, &header)) {
-		error_set(e, ERROR_MACHINE, "tap %s: %s%s", cfg->tap, strerror(errno),
-			  errno == EBUSY ? " (another VM has it)" : "");
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static int join_and_up(const struct net_config *cfg, struct error *e)
-{
-	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), r = 0;
-	struct ifreq req = {0};
-
-	if (s < 0)
-		return error_set(e, ERROR_MACHINE, "tap %s: %s", cfg->tap, strerror(errno));
-	strcpy(req.ifr_name, cfg->tap);
-	if (cfg->bridge[0]) {
-		struct ifreq bridge = {.ifr_ifindex = (int)if_nametoindex(cfg->tap)};
-
-		strcpy(bridge.ifr_name, cfg->bridge);
-		if (ioctl(s, SIOCBRADDIF, &bridge))
-			r = error_set(e, ERROR_MACHINE, "cannot add tap %s to bridge %s: %s",
-				      cfg->tap, cfg->bridge, strerror(errno));
-	}
-	req.ifr_flags = IFF_UP | IFF_RUNNING;
-	if (!r && ioctl(s, SIOCSIFFLAGS, &req))
-		r = error_set(e, ERROR_MACHINE, "cannot set tap %s up: %s", cfg->tap,
-			      strerror(errno));
-	close(s);
-	return r;
+	n->pairs[i]->source.fd = fd;
+	if (loop_add(n->dev.loop, &n->pairs[i]->source, 0))
+		return error_set(e, ERROR_MACHINE, "virtio-net: %s", strerror(errno));
+	n->pairs[i]->in_loop = true;
+	return 0;
 }
 
 struct virtio_dev *net_create(const struct guest_memory *mem, struct loop *loop,
 			      const struct net_config *cfg, struct error *e)
 {
-	struct virtio_dev *dev;
-	int fd = open_tap(cfg, e);
+	struct net *n;
+	int fd;
 
-	if (fd < 0)
-		return NULL;
-	if (join_and_up(cfg, e)) {
-		close(fd);
-		return NULL;
+	if (cfg->kind == NET_TAP) {
+		n = net_tap_create(mem, loop, cfg, e);
+		if (n && use_vhost(n, cfg, e)) {
+			net_destroy(&n->dev);
+			return NULL;
+		}
+		return n ? &n->dev : NULL;
 	}
-	dev = net_create_fd(mem, loop, fd, cfg->mac, e);
-	if (dev)
-		((struct net *)dev)->is_tap = true;
-	else
-		close(fd);
-	return dev;
+	fd = cfg->kind == NET_PASST ? net_passt_start(cfg, e) : net_stream_connect(cfg->socket, e);
+	return fd < 0 ? NULL : net_create_stream(mem, loop, fd, cfg, e);
 }
 
 const struct net_stats *net_get_stats(const struct virtio_dev *dev)

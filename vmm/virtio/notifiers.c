@@ -75,8 +75,8 @@ int notifiers_connect(const struct virtio_dev *dev, int vm_fd, uint64_t window_g
 	io.addr = window_gpa + VIRTIO_MMIO_QUEUE_NOTIFY;
 	for (i = 0; i < dev->nqueues; i++) {
 		io.datamatch = i;
-		io.fd = n->kick[i] >= 0 ? n->kick[i] : dev->kick.fd;
-		if (ioctl(vm_fd, KVM_IOEVENTFD, &io))
+		io.fd = n->kick[i];
+		if (io.fd >= 0 && ioctl(vm_fd, KVM_IOEVENTFD, &io))
 			return -1;
 	}
 	/* Only this very value: an acknowledged change of configuration must come here. */

@@ -21,7 +21,7 @@
 struct virtio_notifiers {
 	int call;
 	int ack;
-	int kick[VIRTIO_MAX_QUEUES]; /* -1: served here, through dev->kick */
+	int kick[VIRTIO_MAX_QUEUES]; /* -1: served here: notify() runs in the vCPU that kicked */
 };
 
 /*

@@ -83,6 +83,7 @@ int vhost_open(struct vhost *v, const char *path, struct virtio_dev *dev, unsign
 	v->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (v->fd >= 0 && !prepare(v)) {
 		dev->features &= v->features | ~RING_FEATURES;
+		dev->split_only = true;
 		return 0;
 	}
 	error_set(e, ERROR_MACHINE, "%s: %s", path, strerror(errno));
@@ -146,7 +147,7 @@ static void stop_ring(const struct vhost *v, unsigned int i)
 		return;
 	/* All it took is given back by now: the used index is the kernel's alone. */
 	q->next_avail = base.num;
-	q->next_used = q->last_signal = __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE);
+	q->next_used = q->given = q->last_signal = __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE);
 }
 
 int vhost_start(struct vhost *v, uint64_t features)
