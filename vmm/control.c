@@ -14,23 +14,41 @@
 
 #define VERSION_PACKAGE "hg-vmm " HG_VERSION
 
+struct passed {
+	int fd;	       /* 0: none */
+	char name[32]; /* empty until getfd */
+};
+
 struct client {
 	struct loop_source src;
 	struct control *control;
 	bool used, ready; /* ready: qmp_capabilities was done */
 	char *in, *out;	  /* grown as needed up to their bounds */
 	size_t in_len, in_room, out_len;
+	struct passed fds[CONTROL_MAX_FDS];
 };
 
 struct control {
 	struct vm *vm;
 	struct loop_source listener;
 	bool hand_over;
+	struct client *serving; /* whose command runs */
 	struct client clients[CONTROL_MAX_CLIENTS];
 };
 
+static void close_passed(struct passed *p)
+{
+	close(p->fd);
+	memset(p, 0, sizeof(*p));
+}
+
 static void drop(struct client *c)
 {
+	struct passed *p;
+
+	for (p = c->fds; p < c->fds + CONTROL_MAX_FDS; p++)
+		if (p->fd)
+			close_passed(p);
 	loop_remove(&c->control->vm->loop, &c->src);
 	close(c->src.fd);
 	free(c->in);
@@ -127,6 +145,7 @@ static bool handle(struct client *c, json_t *request)
 		c->ready = true;
 		value = json_object();
 	} else {
+		c->control->serving = c;
 		value = qmp_execute(c->control->vm, c->control, name, args, &class, text,
 				    sizeof(text));
 	}
@@ -235,6 +254,87 @@ static bool handle_input(struct client *c)
 	return true;
 }
 
+/* By name; "" finds one that has none yet, NULL a free place. */
+static struct passed *find_passed(struct client *c, const char *name)
+{
+	struct passed *p;
+
+	for (p = c->fds; p < c->fds + CONTROL_MAX_FDS; p++)
+		if (name ? p->fd && !strcmp(p->name, name) : !p->fd)
+			return p;
+	return NULL;
+}
+
+int control_name_fd(struct control *control, const char *name)
+{
+	struct passed *p = find_passed(control->serving, ""), *old;
+
+	if (!p || !*name || strlen(name) >= sizeof(p->name))
+		return -1;
+	old = find_passed(control->serving, name);
+	if (old)
+		close_passed(old);
+	strcpy(p->name, name);
+	return 0;
+}
+
+int control_fd(const struct control *control, const char *name)
+{
+	const struct passed *p = *name ? find_passed(control->serving, name) : NULL;
+
+	return p ? p->fd : -1;
+}
+
+bool control_close_fd(struct control *control, const char *name)
+{
+	struct passed *p = *name ? find_passed(control->serving, name) : NULL;
+
+	if (p)
+		close_passed(p);
+	return p;
+}
+
+/* What has no place is closed: a client gets no descriptors of ours used up. */
+static void keep_passed(struct client *c, struct msghdr *msg)
+{
+	struct cmsghdr *head;
+	struct passed *p;
+	size_t i, n;
+	int fd;
+
+	for (head = CMSG_FIRSTHDR(msg); head; head = CMSG_NXTHDR(msg, head)) {
+		if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (head->cmsg_len - CMSG_LEN(0)) / sizeof(fd);
+		for (i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(head) + i * sizeof(fd), sizeof(fd));
+			p = find_passed(c, NULL);
+			if (p)
+				*p = (struct passed){.fd = fd};
+			else
+				close(fd);
+		}
+	}
+}
+
+static ssize_t receive(struct client *c, void *to, size_t room)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(CONTROL_MAX_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = to, .iov_len = room};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(c->src.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n >= 0)
+		keep_passed(c, &msg);
+	return n;
+}
+
 static void on_client(void *arg, uint32_t events)
 {
 	struct client *c = arg;
@@ -254,7 +354,7 @@ static void on_client(void *arg, uint32_t events)
 		c->in = grown;
 		c->in_room += 4096;
 	}
-	n = recv(c->src.fd, c->in + c->in_len, c->in_room - c->in_len, MSG_DONTWAIT);
+	n = receive(c, c->in + c->in_len, c->in_room - c->in_len);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {

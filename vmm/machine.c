@@ -9,6 +9,7 @@
 
 #include "acpi.h"
 #include "mptable.h"
+#include "snapshot/snapshot.h"
 #include "virtio/notifiers.h"
 #include "vm.h"
 
@@ -70,10 +71,11 @@ static int create_vm(struct vm *vm, struct error *e)
 	return 0;
 }
 
-static int add_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t len, struct error *e)
+static int set_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t len, uint32_t flags,
+		    struct error *e)
 {
 	struct kvm_userspace_memory_region region = {
-		.slot = slot, .guest_phys_addr = gpa, .memory_size = len};
+		.slot = slot, .flags = flags, .guest_phys_addr = gpa, .memory_size = len};
 
 	if (!len)
 		return 0;
@@ -81,6 +83,13 @@ static int add_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t len, st
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
 		return kvm_error(e, "KVM_SET_USER_MEMORY_REGION");
 	return 0;
+}
+
+int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e)
+{
+	if (set_slot(vm, 0, 0, vm->mem.low, flags, e))
+		return -1;
+	return set_slot(vm, 1, HOLE_END, vm->mem.size - vm->mem.low, flags, e);
 }
 
 /* GSI n is pin n of the IOAPIC and nothing else; KVM's default adds the 8259s, unused here. */
@@ -155,15 +164,14 @@ int machine_build(struct vm *vm, struct error *e)
 {
 	unsigned int i;
 
-	if (create_vm(vm, e) || add_slot(vm, 0, 0, vm->mem.low, e) ||
-	    add_slot(vm, 1, HOLE_END, vm->mem.size - vm->mem.low, e) || route_interrupts(vm, e))
+	if (create_vm(vm, e) || machine_map_memory(vm, 0, e) || route_interrupts(vm, e))
 		return -1;
 	for (i = 0; i < vm->cfg->cpus; i++)
 		if (vcpu_create(vm, i, e))
 			return -1;
 	if (add_ioeventfds(vm, e))
 		return -1;
-	return load_guest(vm, e);
+	return vm->restoring ? snapshot_load(vm->restoring, vm, e) : load_guest(vm, e);
 }
 
 void machine_teardown(struct vm *vm)

@@ -10,6 +10,7 @@
 #include "log.h"
 #include "options.h"
 #include "outcome.h"
+#include "snapshot/snapshot.h"
 #include "vm.h"
 
 static int complain(const struct error *e)
@@ -64,7 +65,8 @@ static int run(const struct vm_config *cfg, int ready_fd)
 		return give_up(&vm, &e);
 	}
 	jail_report();
-	log_line("running: kernel %s, %u vCPU, %llu MiB", cfg->kernel, cfg->cpus,
+	log_line("running: %s %s, %u vCPU, %llu MiB", cfg->restore ? "snapshot" : "kernel",
+		 cfg->restore ? cfg->restore_dir : cfg->kernel, cfg->cpus,
 		 (unsigned long long)(cfg->memory.size >> 20));
 	if (ready_fd >= 0)
 		detach(ready_fd);
@@ -95,6 +97,8 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	}
+	if (cfg.save.dir)
+		return snapshot_client(&cfg, &e) ? complain(&e) : 0;
 	if (jail_start(&cfg, argv, &ready_fd, &e))
 		return complain(&e);
 	if (cfg.daemonize)

@@ -6,8 +6,10 @@
 #include <linux/memfd.h>
 #include <linux/mempolicy.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -154,6 +156,8 @@ int memory_create(struct guest_memory *m, const struct memory_config *c, struct 
 	m->pool = c->huge_page;
 	/* Pages promised by the pool may be of another node, and the fault would be a SIGBUS. */
 	m->prefault = c->prefault || (m->pool && c->bound);
+	m->small_pages = c->small_pages;
+	m->plain = !c->shared && !m->pool && !m->prefault && !c->mergeable && !c->bound;
 	if ((c->shared || m->pool) && open_memfd(m, c, e))
 		return -1;
 	m->base = reserve_addresses(c->size, m->pool ? c->huge_page : HUGE_PAGE);
@@ -172,20 +176,87 @@ void memory_destroy(struct guest_memory *m)
 		munmap(m->base, m->size);
 	if (m->base && m->fd >= 0)
 		close(m->fd);
+	free(m->dirty);
 	memset(m, 0, sizeof(*m));
 	m->fd = -1;
 }
 
-/* MADV_DONTNEED only unmaps a memfd's pages: MADV_REMOVE punches them out of the file. */
+/* Anonymous memory takes the place of a snapshot's file. */
+static int cover_file(const struct guest_memory *m, uint8_t *at, uint64_t len)
+{
+	if (mmap(at, len, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return -1;
+	madvise(at, len, m->small_pages ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+	madvise(at, len, MADV_DONTDUMP);
+	return 0;
+}
+
+/*
+ * MADV_DONTNEED only unmaps a memfd's pages: MADV_REMOVE punches them out of the file.  Over a
+ * snapshot's file it would bring back what the snapshot holds.
+ */
 static int give_back(const struct guest_memory *m, uint8_t *at, uint64_t len)
 {
+	memory_mark(m, at, len);
+	if (m->over_file)
+		return cover_file(m, at, len);
 	return madvise(at, len, m->fd >= 0 ? MADV_REMOVE : MADV_DONTNEED);
+}
+
+static int read_file(struct guest_memory *m, int fd)
+{
+	uint64_t low = m->low, high = m->size - m->low;
+
+	if (memory_load(m, 0, fd, 0, low))
+		return -1;
+	return high ? memory_load(m, HOLE_END, fd, low, high) : 0;
+}
+
+int memory_from_file(struct guest_memory *m, int fd)
+{
+	struct stat st;
+
+	if (!m->plain)
+		return read_file(m, fd);
+	if (fstat(fd, &st))
+		return -1;
+	if ((uint64_t)st.st_size < m->size) {
+		errno = ENODATA; /* to touch a page behind a file's end is a SIGBUS */
+		return -1;
+	}
+	if (mmap(m->base, m->size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_NORESERVE,
+		 fd, 0) == MAP_FAILED)
+		return -1;
+	madvise(m->base, m->size, MADV_DONTDUMP);
+	m->over_file = true;
+	return 0;
+}
+
+int memory_track(struct guest_memory *m, bool on)
+{
+	free(m->dirty);
+	m->dirty = on ? calloc((m->size / PAGE + 63) / 64, sizeof(*m->dirty)) : NULL;
+	return on && !m->dirty ? -1 : 0;
+}
+
+void memory_mark(const struct guest_memory *m, const void *at, uint64_t len)
+{
+	uint64_t page, end;
+
+	if (!m->dirty || !len)
+		return;
+	page = (uint64_t)((const uint8_t *)at - m->base) / PAGE;
+	end = (uint64_t)((const uint8_t *)at - m->base + len - 1) / PAGE;
+	for (; page <= end; page++)
+		__atomic_fetch_or(&m->dirty[page / 64], 1ull << page % 64, __ATOMIC_RELAXED);
 }
 
 int memory_clear(struct guest_memory *m)
 {
 	if (give_back(m, m->base, m->size))
 		return -1;
+	m->over_file = false;
 	/* A hole in hugetlb gives up what was promised as well: ask again. */
 	if (m->pool && map_ram(m))
 		return -1;
@@ -226,6 +297,8 @@ void *memory_at(const struct guest_memory *m, uint64_t gpa, uint64_t len)
 	}
 	if (len == 0 || len > room)
 		return NULL;
+	if (m->dirty)
+		memory_mark(m, m->base + offset, len);
 	return m->base + offset;
 }
 

@@ -3,7 +3,8 @@
  * Guest RAM, and the one door to it: no other file turns a guest-physical address
  * (GPA) into a pointer, and no function here does so without a length.
  *
- * RAM is one mapping, of anonymous memory or of a memfd.  Its first `low` bytes appear at
+ * RAM is one mapping, of anonymous memory, of a memfd, or of a snapshot's file (privately: the
+ * file never changes).  Its first `low` bytes appear at
  * GPA 0, the rest at 4 GiB (layout.h: the hole holds devices).  A range that touches the
  * hole, the end of RAM or wraps around is refused as a whole.
  */
@@ -37,6 +38,9 @@ struct guest_memory {
 	int fd;	       /* the memfd whose offset 0 is `base`, sealed in its size; -1: none */
 	bool pool;     /* of the hugetlb pool: pages are not given back while the VM lives */
 	bool prefault;
+	bool small_pages, plain; /* of the config; plain: nothing was asked but a size */
+	bool over_file;		 /* a snapshot's file shows through where nothing was written */
+	uint64_t *dirty; /* NULL, or a bit a page: it may have been written by this process */
 };
 
 /* Maps zeroed RAM; nothing of it is allocated until touched, unless *c asks for that. */
@@ -45,6 +49,22 @@ void memory_destroy(struct guest_memory *m);
 
 /* The guest reads zeros everywhere again; its pages go back to the host.  0, or -1 with errno. */
 int memory_clear(struct guest_memory *m);
+
+/*
+ * RAM becomes what the first m->size bytes of the file are.  Plain RAM maps it (nothing is read
+ * before it is used, and all who map the file share its pages); any other reads it in.  0, or
+ * -1 with errno: ENODATA the file is shorter.
+ */
+int memory_from_file(struct guest_memory *m, int fd);
+
+/*
+ * Starts (all clean) or ends to note in m->dirty which pages this process may write: those
+ * that memory_at() handed out, which includes every buffer of a virtqueue.  A pointer that was
+ * kept from before, the rings' for instance, is the caller's business; so is what the guest
+ * and the kernel write.  0, or -1 when out of memory.
+ */
+int memory_track(struct guest_memory *m, bool on);
+void memory_mark(const struct guest_memory *m, const void *at, uint64_t len);
 
 /*
  * Gives the whole host pages inside [at, at + len) back to the host; what they held is lost.

@@ -23,6 +23,8 @@
 #define MAX_MEMORY    (1ull << 40)
 #define DEFAULT_BYTES (512ull << 20)
 
+struct snapshot;
+
 /* How a kernel is entered; BOOT_AUTO takes what the file offers (see boot/boot.h). */
 enum boot_method { BOOT_AUTO, BOOT_PVH, BOOT_LINUX64, BOOT_MULTIBOOT };
 
@@ -96,6 +98,19 @@ struct share_config {
 	bool read_only;
 };
 
+/* An option that the guest depends on: it goes into a snapshot and comes out of it. */
+struct travelling_option {
+	const char *name, *value; /* value "" when it takes none */
+};
+#define MAX_TRAVELS 16
+
+/* `hg-vmm --save`: a client of a running VM. */
+struct save_config {
+	const char *dir;  /* NULL: this is not what is wanted */
+	const char *base; /* the folder of the snapshot below an increment; NULL: a full one */
+	bool track;
+};
+
 struct vm_config {
 	const char *kernel;
 	const char *initrd; /* NULL: none */
@@ -128,7 +143,13 @@ struct vm_config {
 	bool sandbox;
 	struct limits limits;
 	struct vm_user user;
-	bool serial;	   /* an 8250 at 0x3f8, though the command line does not name one */
+	bool serial;		  /* an 8250 at 0x3f8, though the command line does not name one */
+	const char *restore_dir;  /* NULL: the VM boots a kernel */
+	bool no_verify;		  /* do not compare a snapshot's RAM with its checksum */
+	struct snapshot *restore; /* the opened one */
+	struct travelling_option travels[MAX_TRAVELS];
+	unsigned int ntravels;
+	struct save_config save;
 	bool packed_rings; /* offer packed virtqueues beside split ones */
 };
 

@@ -235,10 +235,34 @@ static json_t *gdb_start(struct vm *vm, struct control *c, json_t *args, char *t
 	return json_object();
 }
 
+static json_t *getfd(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	const char *name = json_string_value(json_object_get(args, "fdname"));
+
+	(void)vm;
+	if (name && control_name_fd(c, name) == 0)
+		return json_object();
+	snprintf(text, len, "getfd needs a descriptor, passed with it, and its 'fdname'");
+	return NULL;
+}
+
+static json_t *closefd(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	const char *name = json_string_value(json_object_get(args, "fdname"));
+
+	(void)vm;
+	if (name && control_close_fd(c, name))
+		return json_object();
+	snprintf(text, len, "there is no descriptor of that name");
+	return NULL;
+}
+
 static const struct command commands[] = {
 	{"balloon", qmp_balloon},
 	{"block_resize", qmp_block_resize},
+	{"closefd", closefd},
 	{"cont", cont},
+	{"getfd", getfd},
 	{"query-balloon", qmp_query_balloon},
 	{"query-blockstats", qmp_query_blockstats},
 	{"query-commands", query_commands},
@@ -255,6 +279,7 @@ static const struct command commands[] = {
 	{"x-hypergen-console-size", console_size},
 	{"x-hypergen-gdb-start", gdb_start},
 	{"x-hypergen-info", info},
+	{"x-hypergen-snapshot-save", snapshot_command},
 	{NULL, NULL},
 };
 

@@ -13,6 +13,7 @@
 #include "gdb/gdb.h"
 #include "jail/jail.h"
 #include "log.h"
+#include "snapshot/snapshot.h"
 #include "vm.h"
 
 #define MSR_TSC		  0x10
@@ -60,6 +61,8 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 			return -1;
 	}
 	cpuid_for_cpu(&table, &vm->cfg->topology, v->index);
+	if (vm->restoring)
+		return snapshot_set_cpuid(vm->restoring, v, &table, e);
 	if (ioctl(v->fd, KVM_SET_CPUID2, &table))
 		return kvm_error(e, "KVM_SET_CPUID2");
 	return 0;

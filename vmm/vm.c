@@ -18,6 +18,7 @@
 #include "control.h"
 #include "gdb/gdb.h"
 #include "log.h"
+#include "snapshot/snapshot.h"
 
 static uint64_t now_ns(void)
 {
@@ -146,6 +147,8 @@ static int rebuild(struct vm *vm)
 
 	end_vcpus(vm);
 	machine_teardown(vm);
+	vm->restoring = NULL;
+	snapshot_forget(vm);
 	if (memory_clear(&vm->mem))
 		return error_set(&vm->fault, ERROR_MACHINE, "cannot clear guest RAM: %s",
 				 strerror(errno));
@@ -189,7 +192,12 @@ static void serve_request(struct vm *vm)
 		gdb_stopped(vm, 6);
 		break;
 	case REQUEST_RESET:
-		reset(vm);
+		if (vm->cfg->kernel) {
+			reset(vm);
+			break;
+		}
+		log_line("the guest asked for a reset; restored without --kernel, it ends instead");
+		vm->request = REQUEST_POWEROFF;
 		break;
 	default:
 		break;
@@ -282,8 +290,8 @@ static int open_guest(struct vm *vm, struct error *e)
 	vm->boot.cmdline = cfg->cmdline;
 	vm->boot.rsdp = cfg->no_acpi ? 0 : ACPI_GPA;
 	vm->boot.method = cfg->boot;
-	vm->boot.initrd.fd = -1;
-	if (boot_open(&vm->boot.kernel, cfg->kernel, "kernel", e))
+	vm->boot.initrd.fd = vm->boot.kernel.fd = -1;
+	if (cfg->kernel && boot_open(&vm->boot.kernel, cfg->kernel, "kernel", e))
 		return -1;
 	return cfg->initrd ? boot_open(&vm->boot.initrd, cfg->initrd, "initrd", e) : 0;
 }
@@ -305,6 +313,9 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 	if (loop_create(&vm->loop, &vm->lock))
 		return error_set(e, ERROR_MACHINE, "epoll: %s", strerror(errno));
 	if (memory_create(&vm->mem, &cfg->memory, e) || watch_signals(vm, e))
+		return -1;
+	vm->restoring = cfg->restore;
+	if (vm->restoring && snapshot_map(vm->restoring, &vm->mem, e))
 		return -1;
 	vm->console = console_create(&vm->loop, cfg->console, cfg->console_log, e);
 	if (!vm->console || platform_create(vm, e))

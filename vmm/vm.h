@@ -30,6 +30,7 @@
 struct kvm_run;
 struct control;
 struct gdb;
+struct snapshot;
 
 #define EXIT_KINDS 64 /* KVM_EXIT_* below this are counted each, the rest under 0 */
 
@@ -90,7 +91,9 @@ struct vm {
 	const char *quit_reason; /* QMP's name of what asked for REQUEST_QUIT */
 	bool host_reset;	 /* REQUEST_RESET was asked by QMP, not by the guest */
 	struct error fault;
-	uint64_t started_ns; /* CLOCK_MONOTONIC, of the process's first start */
+	const struct snapshot *restoring; /* what the first machine is made from; NULL: a kernel */
+	uint8_t snapshot_base[16];	  /* while mem.dirty: what an increment builds on */
+	uint64_t started_ns;		  /* CLOCK_MONOTONIC, of the process's first start */
 	uint64_t resets;
 };
 
@@ -125,6 +128,8 @@ void vm_power_button(struct vm *vm);
 /* Whether this host's KVM and CPU can run such a machine at all; before the first build. */
 int machine_check(struct vm *vm, struct error *e);
 int machine_build(struct vm *vm, struct error *e);
+/* RAM as KVM's memory slots 0 (below the hole) and 1; flags: KVM_MEM_*.  Also to change them. */
+int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e);
 void machine_teardown(struct vm *vm);
 
 /* vcpu.c: the thread's function; arg is a struct vcpu. */

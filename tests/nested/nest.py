@@ -218,10 +218,7 @@ class Guest:
 
     def type(self, text: str) -> None:
         """Send `text` to the guest's console, as somebody attached to it."""
-        self.nest.sh(
-            f"printf %s {shlex.quote(text)} | busybox timeout 2 nc local:{self.folder}/console.sock"
-            " >/dev/null || true"
-        )
+        self.nest.sh(shlex.join(["/nest/bin/type", f"{self.folder}/console.sock", text]))
 
     @property
     def pid(self) -> int:

@@ -23,6 +23,12 @@ int option_limit(char *value, struct vm_config *cfg, struct error *e);
 int option_user(char *value, struct vm_config *cfg, struct error *e);
 int jail_complete(struct vm_config *cfg, struct error *e);
 
+/* snapshot.c */
+int option_restore(char *value, struct vm_config *cfg, struct error *e);
+int option_save(char *value, struct vm_config *cfg, struct error *e);
+bool option_travels(const char *name); /* into a snapshot and out of it */
+int snapshot_complete(struct vm_config *cfg, struct error *e);
+
 /* machine.c */
 int option_acpi(char *value, struct vm_config *cfg, struct error *e);
 int option_boot(char *value, struct vm_config *cfg, struct error *e);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "options/family.h"
+#include "snapshot/snapshot.h"
 
 enum kind {
 	HEADING, /* of the rows below it; nothing to be given */
@@ -84,6 +85,18 @@ static const struct row rows[] = {
 	 "memory balloon: the guest gives free pages back to the\n"
 	 "host by itself, and more when QMP's balloon asks",
 	 0, option_balloon},
+
+	{HEADING, "Snapshots", 0, 0, 0, 0},
+	{PARSED, "restore", "DIR[,verify=off]",
+	 "go on from the snapshot in DIR, with its CPUs, RAM and\n"
+	 "--cmdline; disks and networks are given again. verify=off:\n"
+	 "do not compare RAM with its checksum first",
+	 0, option_restore},
+	{PARSED, "save", "DIR[,base=DIR][,track]",
+	 "save the running VM of --run-dir or --control to the new\n"
+	 "folder DIR. track: note changes from here on; base: only\n"
+	 "what changed since that snapshot with track, or base",
+	 0, option_save},
 
 	{HEADING, "Disks, networks and shares", 0, 0, 0, 0},
 	{PARSED, "disk", "PATH[,readonly]",
@@ -235,6 +248,47 @@ static int take(const struct row *row, char *value, struct vm_config *cfg, struc
 	return error_set(e, ERROR_USER, "--%s: not an option", row->name);
 }
 
+/* As take(), and noted if a snapshot has to know: before the value is cut up. */
+static int take_and_note(const struct row *row, char *value, struct vm_config *cfg, struct error *e)
+{
+	struct travelling_option *t = &cfg->travels[cfg->ntravels];
+
+	if (option_travels(row->name)) {
+		if (cfg->ntravels == MAX_TRAVELS)
+			return error_set(e, ERROR_USER, "--%s: given too often", row->name);
+		t->name = row->name;
+		t->value = value ? strdup(value) : "";
+		if (!t->value)
+			return error_set(e, ERROR_MACHINE, "out of memory");
+		cfg->ntravels++;
+	}
+	return take(row, value, cfg, e);
+}
+
+/* The options of a snapshot, as if they stood on the command line. */
+static int take_travelled(struct vm_config *cfg, struct error *e)
+{
+	const char *name, *value;
+	unsigned int i;
+	char *copy;
+	size_t n;
+
+	for (i = 0; snapshot_option(cfg->restore, i, &name, &value); i++) {
+		for (n = 0; n < NROWS && strcmp(rows[n].name, name); n++)
+			;
+		if (n == NROWS || rows[n].kind == HEADING || !option_travels(name))
+			return error_set(
+				e, ERROR_USER,
+				"snapshot %.150s was made with an option --%.32s that this "
+				"hg-vmm does not know",
+				cfg->restore_dir, name);
+		copy = *value || rows[n].kind == TEXT ? strdup(value) : NULL;
+		if (take_and_note(&rows[n], copy, cfg, e))
+			return -1;
+	}
+	return 0;
+}
+
 static const char *in_dir(const char *dir, const char *given, const char *name)
 {
 	char *path;
@@ -248,8 +302,12 @@ static const char *in_dir(const char *dir, const char *given, const char *name)
 
 static int complete(struct vm_config *cfg, struct error *e)
 {
-	if (!cfg->kernel)
+	if (!cfg->kernel && !cfg->restore_dir && !cfg->save.dir)
 		return error_set(e, ERROR_USER, "--kernel FILE is missing (see --help)");
+	if (snapshot_complete(cfg, e) || (cfg->restore && take_travelled(cfg, e)))
+		return -1;
+	if (!cfg->memory.size)
+		cfg->memory.size = DEFAULT_BYTES;
 	if (cfg->run_dir && access(cfg->run_dir, W_OK | X_OK))
 		return error_set(e, ERROR_USER, "--run-dir %s: %s", cfg->run_dir, strerror(errno));
 	/* Whoever serves a share reads and writes guest RAM itself. */
@@ -306,12 +364,8 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 	const struct row *row;
 	int opt;
 
-	*cfg = (struct vm_config){.cmdline = "",
-				  .name = "",
-				  .cpus = 1,
-				  .topology = {1, 1, 1},
-				  .memory.size = DEFAULT_BYTES,
-				  .sandbox = true};
+	*cfg = (struct vm_config){
+		.cmdline = "", .name = "", .cpus = 1, .topology = {1, 1, 1}, .sandbox = true};
 	fill_getopt(long_options);
 	optind = 0; /* glibc: start over, for callers that parse more than once */
 	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
@@ -324,7 +378,7 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 			puts("hg-vmm " HG_VERSION);
 			return OPTIONS_EXIT;
 		}
-		if (take(row, optarg, cfg, e))
+		if (take_and_note(row, optarg, cfg, e))
 			return OPTIONS_ERROR;
 	}
 	if (optind < argc) {
