@@ -22,9 +22,6 @@ static int check(const struct disk_config *d, struct error *e)
 				 "--disk %s: give overlay=FILE, which is kept, or snapshot, which "
 				 "is not",
 				 d->path);
-	if ((d->rate.ops_burst && !d->rate.ops) || (d->rate.bytes_burst && !d->rate.bytes))
-		return error_set(e, ERROR_USER, "--disk %s: a burst without its rate (iops, bps)",
-				 d->path);
 	return 0;
 }
 
@@ -42,26 +39,8 @@ int option_disk(char *value, struct vm_config *cfg, struct error *e)
 		 .to = &disk->queues,
 		 .min = 1,
 		 .max = MAX_DISK_QUEUES},
-		{.key = "iops",
-		 .kind = PARAM_NUMBER,
-		 .to = &disk->rate.ops,
-		 .min = 1,
-		 .max = RATE_MAX},
-		{.key = "iops-burst",
-		 .kind = PARAM_NUMBER,
-		 .to = &disk->rate.ops_burst,
-		 .min = 1,
-		 .max = RATE_MAX},
-		{.key = "bps",
-		 .kind = PARAM_SIZE,
-		 .to = &disk->rate.bytes,
-		 .min = 1,
-		 .max = RATE_MAX},
-		{.key = "bps-burst",
-		 .kind = PARAM_SIZE,
-		 .to = &disk->rate.bytes_burst,
-		 .min = 1,
-		 .max = RATE_MAX},
+		{"iops", PARAM_PARSED, &disk->rate.ops, 0, 0, parse_rate, RATE_EXPECTED},
+		{"bps", PARAM_PARSED, &disk->rate.bytes, 0, 0, parse_rate, RATE_EXPECTED},
 		{0},
 	};
 

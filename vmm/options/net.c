@@ -20,25 +20,6 @@ static int parse_mac(const char *text, void *to)
 	return mac[0] & 1 ? -1 : 0; /* the group bit: no station has such an address */
 }
 
-/* RATE or RATE:BURST, as sizes; to: the rate, and the burst behind it. */
-static int parse_rate(const char *text, void *to)
-{
-	const char *colon = strchr(text, ':');
-	uint64_t *rate = to;
-	char first[24];
-	size_t len = colon ? (size_t)(colon - text) : strlen(text);
-
-	if (len >= sizeof(first))
-		return -1;
-	memcpy(first, text, len);
-	first[len] = '\0';
-	if (parse_size(first, 0, &rate[0]) || !rate[0] || rate[0] > RATE_MAX)
-		return -1;
-	if (!colon)
-		return 0;
-	return parse_size(colon + 1, 0, &rate[1]) || !rate[1] || rate[1] > RATE_MAX ? -1 : 0;
-}
-
 static int parse_switch(const char *text, void *to)
 {
 	struct net_config *net = to;
@@ -112,7 +93,6 @@ int option_net(char *value, struct vm_config *cfg, struct error *e)
 	struct rate_config both = {0};
 	bool passt = false;
 	const char *name = "an interface's name, up to 15 bytes";
-	const char *rate = "RATE or RATE:BURST, each a number with an optional K, M or G";
 	const struct param known[] = {
 		{"tap", PARAM_PARSED, net->tap, 0, 0, parse_ifname, name},
 		{"bridge", PARAM_PARSED, net->bridge, 0, 0, parse_ifname, name},
@@ -125,12 +105,12 @@ int option_net(char *value, struct vm_config *cfg, struct error *e)
 		{"queues", PARAM_NUMBER, &net->pairs, 1, NET_MAX_PAIRS, NULL, NULL},
 		{"vhost", PARAM_PARSED, net, 0, 0, parse_switch, "auto, on or off"},
 		{"mtu", PARAM_NUMBER, &net->mtu, 68, 65535, NULL, NULL},
-		{"bps", PARAM_PARSED, &both.bytes, 0, 0, parse_rate, rate},
-		{"pps", PARAM_PARSED, &both.ops, 0, 0, parse_rate, rate},
-		{"rx-bps", PARAM_PARSED, &net->rx.bytes, 0, 0, parse_rate, rate},
-		{"rx-pps", PARAM_PARSED, &net->rx.ops, 0, 0, parse_rate, rate},
-		{"tx-bps", PARAM_PARSED, &net->tx.bytes, 0, 0, parse_rate, rate},
-		{"tx-pps", PARAM_PARSED, &net->tx.ops, 0, 0, parse_rate, rate},
+		{"bps", PARAM_PARSED, &both.bytes, 0, 0, parse_rate, RATE_EXPECTED},
+		{"pps", PARAM_PARSED, &both.ops, 0, 0, parse_rate, RATE_EXPECTED},
+		{"rx-bps", PARAM_PARSED, &net->rx.bytes, 0, 0, parse_rate, RATE_EXPECTED},
+		{"rx-pps", PARAM_PARSED, &net->rx.ops, 0, 0, parse_rate, RATE_EXPECTED},
+		{"tx-bps", PARAM_PARSED, &net->tx.bytes, 0, 0, parse_rate, RATE_EXPECTED},
+		{"tx-pps", PARAM_PARSED, &net->tx.ops, 0, 0, parse_rate, RATE_EXPECTED},
 		{0},
 	};
 

@@ -99,10 +99,15 @@ static const struct row rows[] = {
 	 0, option_save},
 
 	{HEADING, "Disks, networks and shares", 0, 0, 0, 0},
-	{PARSED, "disk", "PATH[,readonly]",
+	{PARSED, "disk", "PATH[,KEY=VALUE]...",
 	 "raw image or block device as vda; repeat for vdb... (up to\n"
 	 "12); a ',' in PATH is written ',,'. One VM may write an\n"
-	 "image, or any number may read it",
+	 "image, or any number may read it. Keys: readonly;\n"
+	 "snapshot, writes are lost at the end; overlay=FILE, they\n"
+	 "go to FILE, which a later run continues; direct, past the\n"
+	 "host's page cache; serial=TEXT (up to 20 bytes); queues=N\n"
+	 "(1 to 16); limits in bytes or requests a second:\n"
+	 "bps=RATE[:BURST] and iops=RATE[:BURST]",
 	 0, option_disk},
 	{PARSED, "net",
 	 "tap=NAME[,bridge=BR][,queues=N][,vhost=auto|on|off]\n"

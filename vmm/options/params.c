@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ratelimit.h"
+
 char *params_next(char **text)
 {
 	char *from = *text, *to = *text, *part = *text;
@@ -67,6 +69,24 @@ int parse_size(const char *text, unsigned int shift, uint64_t *bytes)
 		return -1;
 	*bytes = n << shift;
 	return 0;
+}
+
+int parse_rate(const char *text, void *to)
+{
+	const char *colon = strchr(text, ':');
+	uint64_t *rate = to;
+	char first[24];
+	size_t len = colon ? (size_t)(colon - text) : strlen(text);
+
+	if (len >= sizeof(first))
+		return -1;
+	memcpy(first, text, len);
+	first[len] = '\0';
+	if (parse_size(first, 0, &rate[0]) || !rate[0] || rate[0] > RATE_MAX)
+		return -1;
+	if (!colon)
+		return 0;
+	return parse_size(colon + 1, 0, &rate[1]) || !rate[1] || rate[1] > RATE_MAX ? -1 : 0;
 }
 
 const char *size_text(uint64_t bytes, char text[24])

@@ -47,6 +47,13 @@ int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value);
 /* A size; without a suffix it counts in units of 1 << shift bytes.  0, or -1 when it is none. */
 int parse_size(const char *text, unsigned int shift, uint64_t *bytes);
 
+/*
+ * A PARAM_PARSED value of RATE or RATE:BURST, as sizes, up to RATE_MAX.  to: a uint64_t for the
+ * rate and the one behind it for the burst, as in struct rate_config.
+ */
+int parse_rate(const char *text, void *to);
+#define RATE_EXPECTED "RATE or RATE:BURST, each a number with an optional K, M or G"
+
 /* A size for a message: "16M", "2G", "1000" (bytes). */
 const char *size_text(uint64_t bytes, char text[24]);
 
