@@ -7,8 +7,9 @@
  * notes when the prompt stands there, and then carries out /bench/plan. Results go to ttyS1,
  * which no console uses, one "key value" a line, and end in "end 0".
  *
- * A plan's line: NAME<TAB>ROOT<TAB>PROGRAM<TAB>ARGUMENT...; the program runs chrooted in ROOT with
- * a pseudo-terminal, which is the guest's console, until the guest's init has written MARK there.
+ * A plan's line: WHAT<TAB>NAME<TAB>GUEST'S MiB<TAB>ROOT<TAB>PROGRAM<TAB>ARGUMENT...; the program
+ * runs chrooted in ROOT with a pseudo-terminal, which is the guest's console. WHAT: see work.c;
+ * `net` as NAME of a tap starts the other end of the guest's network.
  * Times are in TSC cycles: under `-icount shift=0` those are instructions, and nanoseconds.
  */
 #define _GNU_SOURCE
@@ -29,16 +30,22 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define PROMPT	  "hyper-gen:# "
-#define MARK	  "bench-guest-init"
-#define REPEAT	  3
-#define MAX_WORDS 64
-#define LIMIT	  10000000000ULL /* cycles after which a start that still talks is given up */
-#define GUEST_KIB (128 * 1024)	 /* memory that every plan's guest is given */
+#include "runner.h"
+
+#define DISK	   "/bench/disk"
+#define DISK_BYTES (64l << 20)
+#define PROMPT	   "hyper-gen:# "
+
+/* KVM's functions that tell exits apart, for the table of reasons. */
+#define SYMBOLS                                                                                    \
+	" svm_vcpu_run kvm_arch_vcpu_ioctl_run npf_interception io_interception msr_interception " \
+	"cr_interception dr_interception intr_interception interrupt_window_interception "         \
+	"kvm_emulate_cpuid kvm_emulate_halt kvm_emulate_hypercall kvm_emulate_rdmsr "              \
+	"kvm_emulate_wrmsr kvm_emulate_wbinvd vcpu_mmio_write vcpu_mmio_read pause_interception "
 
 static int out = -1;
 
-static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
+void say(const char *format, ...)
 {
 	va_list list;
 
@@ -47,7 +54,7 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 	va_end(list);
 }
 
-static void nap(long ms)
+void nap(long ms)
 {
 	struct timespec span = {ms / 1000, ms % 1000 * 1000000};
 
@@ -96,83 +103,37 @@ static void report_memory(void)
 		fclose(file);
 }
 
-/* Resident KiB outside the guest's RAM: a mapping as large as the guest is the guest. */
-static unsigned long overhead(pid_t pid)
-{
-	char path[64], line[512];
-	unsigned long size = 0, rss, total = 0;
-	FILE *file;
+static const struct {
+	const char *what;
+	void (*measure)(const struct vmm *vmm);
+} verbs[] = {
+	{"start", measure_start}, {"first", measure_first}, {"idle", measure_idle},
+	{"io", measure_io},	  {"many", measure_many},
+};
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		sscanf(line, "Size: %lu", &size);
-		if (sscanf(line, "Rss: %lu", &rss) == 1 && size < GUEST_KIB * 9 / 10)
-			total += rss;
-	}
-	if (file)
-		fclose(file);
-	return total;
+static void make_dev(const char *root)
+{
+	char dev[256];
+
+	if (!strcmp(root, "/"))
+		return;
+	snprintf(dev, sizeof(dev), "%s/dev", root);
+	mkdir(dev, 0755);
+	mount("dev", dev, "devtmpfs", 0, NULL);
 }
 
-static _Noreturn void child(const char *root, char **words, int terminal)
+/* One sparse file in memory, for all VMMs. */
+static void make_disk(const char *root)
 {
-	struct termios mode;
+	char path[256];
+	int fd = open(DISK, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 
-	setsid();
-	tcgetattr(terminal, &mode);
-	cfmakeraw(&mode);
-	tcsetattr(terminal, TCSANOW, &mode);
-	for (int fd = 0; fd < 3; fd++)
-		dup2(terminal, fd);
-	if (chroot(root) < 0 || chdir("/") < 0)
-		dprintf(2, "chroot %s: %m\n", root);
-	else
-		execv(words[0], words);
-	dprintf(2, "cannot run %s: %m\n", words[0]);
-	_exit(127);
-}
-
-static void measure(const char *name, const char *root, char **words, int turn)
-{
-	static char seen[256 * 1024];
-	size_t used = 0;
-	int master = open("/dev/ptmx", O_RDWR | O_CLOEXEC | O_NOCTTY), unlock = 0, slave;
-	struct pollfd poller = {.fd = master, .events = POLLIN};
-	uint64_t start;
-	pid_t pid;
-
-	ioctl(master, TIOCSPTLCK, &unlock);
-	slave = open(ptsname(master), O_RDWR | O_CLOEXEC | O_NOCTTY);
-	start = __rdtsc();
-	pid = fork();
-	if (pid == 0)
-		child(root, words, slave);
-	close(slave);
-	while (used < sizeof(seen) && __rdtsc() - start < LIMIT && poll(&poller, 1, 5000) > 0) {
-		ssize_t size = read(master, seen + used, sizeof(seen) - used);
-
-		if (size <= 0)
-			break;
-		used += size;
-		if (memmem(seen, used, MARK, strlen(MARK))) {
-			uint64_t cycles = __rdtsc() - start;
-
-			say("start %s %d %lu\n", name, turn, cycles);
-			say("overhead %s %d %lu\n", name, turn, overhead(pid));
-			used = 0;
-			break;
-		}
-	}
-	if (used) {
-		for (size_t i = 0; i < used; i++)
-			if (seen[i] == '\n' || seen[i] == '\r')
-				seen[i] = '|';
-		say("failed %s %d %.*s\n", name, turn, (int)(used < 2000 ? used : 2000), seen);
-	}
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	close(master);
+	if (fd < 0 || ftruncate(fd, DISK_BYTES))
+		say("failed disk\n");
+	close(fd);
+	snprintf(path, sizeof(path), "%s" DISK, root);
+	if (strcmp(root, "/"))
+		link(DISK, path);
 }
 
 static void carry_out(FILE *plan)
@@ -180,23 +141,51 @@ static void carry_out(FILE *plan)
 	char line[4096];
 
 	while (fgets(line, sizeof(line), plan)) {
-		char *words[MAX_WORDS + 1], *rest = line, dev[256];
+		char *words[MAX_WORDS + 1], *rest = line;
+		struct vmm vmm;
 		int count = 0;
 
 		line[strcspn(line, "\n")] = '\0';
 		while (count < MAX_WORDS && (words[count] = strsep(&rest, "\t")))
 			count++;
 		words[count] = NULL;
-		if (count < 3)
+		if (count == 2 && !strcmp(words[0], "net"))
+			net_serve(words[1]);
+		if (count < 5)
 			continue;
-		if (strcmp(words[1], "/") != 0) {
-			snprintf(dev, sizeof(dev), "%s/dev", words[1]);
-			mkdir(dev, 0755);
-			mount("dev", dev, "devtmpfs", 0, NULL);
-		}
-		for (int turn = 0; turn < REPEAT; turn++)
-			measure(words[0], words[1], words + 2, turn);
+		vmm = (struct vmm){words[1], words[3], strtoul(words[2], NULL, 10) * 1024,
+				   words + 4};
+		make_dev(vmm.root);
+		make_disk(vmm.root);
+		for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+			if (!strcmp(words[0], verbs[i].what))
+				verbs[i].measure(&vmm);
 	}
+}
+
+/* An 8 GiB guest is larger than the host; no VMM touches what its guest does not use. */
+static void overcommit(void)
+{
+	int fd = open("/proc/sys/vm/overcommit_memory", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		say("failed overcommit_memory\n");
+	close(fd);
+}
+
+/* Where functions of the host's kernel are, so that their names can be found again. */
+static void report_symbols(void)
+{
+	FILE *file = fopen("/proc/kallsyms", "re");
+	char line[512], name[128];
+	unsigned long address;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%lx %*c %127s", &address, name) == 2 && strstr(SYMBOLS, name) &&
+		    strstr(SYMBOLS, name)[strlen(name)] == ' ')
+			say("symbol %s %lx\n", name, address);
+	if (file)
+		fclose(file);
 }
 
 int main(void)
@@ -219,6 +208,8 @@ int main(void)
 	say("prompt-uptime %lu\n", now.tv_sec * 1000000000UL + now.tv_nsec);
 	nap(3000); /* what was started in the background has ended */
 	report_memory();
+	report_symbols();
+	overcommit();
 	plan = fopen("/bench/plan", "re");
 	if (plan)
 		carry_out(plan);

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the observer measures.  Before each stretch that the plugin shall count it says
+ * "stretch KIND NAME", in the order of the marks.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "runner.h"
+
+#define READY	 "bench-guest-init"
+#define DONE	 "bench-guest-done"
+#define TURNS	 3
+#define IDLE_MS	 10000
+#define MANY	 200
+#define MANY_DIR "/run/bench"
+
+static struct vm vm;
+
+/* Cycles from `start` until now. */
+static uint64_t since(uint64_t start)
+{
+	return __rdtsc() - start;
+}
+
+/* From fork to the write of the guest's init, as it arrives here. */
+void measure_start(const struct vmm *vmm)
+{
+	for (int turn = 0; turn < TURNS; turn++) {
+		uint64_t start;
+
+		if (turn == TURNS - 1)
+			say("stretch start %s\n", vmm->name);
+		start = __rdtsc();
+		if (turn == TURNS - 1)
+			MARK(MARK_BLOCKS);
+		vm_begin(&vm, vmm);
+		if (vm_wait(&vm, READY)) {
+			vm_failed(&vm, vmm);
+		} else {
+			uint64_t cycles = since(start);
+
+			say("start %s %lu\n", vmm->name, cycles);
+			say("overhead %s %lu\n", vmm->name, vm_overhead(&vm, vmm));
+		}
+		MARK(MARK_END);
+		vm_end(&vm);
+	}
+}
+
+/* A guest that does next to nothing: what there is, is the VMM's way to the first VMRUN. */
+void measure_first(const struct vmm *vmm)
+{
+	for (int turn = 0; turn < 2; turn++) {
+		if (turn)
+			say("stretch first %s\n", vmm->name);
+		if (turn)
+			MARK(MARK_BLOCKS);
+		vm_begin(&vm, vmm);
+		if (vm_wait(&vm, "!"))
+			vm_failed(&vm, vmm);
+		MARK(MARK_END);
+		vm_end(&vm);
+	}
+}
+
+void measure_idle(const struct vmm *vmm)
+{
+	uint64_t before;
+
+	vm_begin(&vm, vmm);
+	if (vm_wait(&vm, READY)) {
+		vm_failed(&vm, vmm);
+	} else {
+		nap(2000); /* what its start has left to do */
+		say("stretch idle %s\n", vmm->name);
+		before = vm_cpu(&vm);
+		MARK(MARK_COUNT);
+		nap(IDLE_MS);
+		MARK(MARK_END);
+		say("idle %s %lu\n", vmm->name, vm_cpu(&vm) - before);
+		say("overhead %s %lu\n", vmm->name, vm_overhead(&vm, vmm));
+	}
+	vm_end(&vm);
+}
+
+/* The guest measures; what it prints as "bench KEY VALUE" is handed on. */
+void measure_io(const struct vmm *vmm)
+{
+	char *line, *rest;
+
+	vm_begin(&vm, vmm);
+	if (vm_wait(&vm, READY) || vm_wait(&vm, DONE))
+		vm_failed(&vm, vmm);
+	if (vm.used == sizeof(vm.seen))
+		vm.used--;
+	vm.seen[vm.used] = '\0';
+	for (line = strtok_r(vm.seen, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
+		if (!strncmp(line, "bench ", 6))
+			say("io %s %s\n", vmm->name, line + 6);
+	vm_end(&vm);
+}
+
+static unsigned long available_kib(void)
+{
+	unsigned long kib = 0;
+	char line[256];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemAvailable: %lu", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+/* One conversation in QMP; returns what was answered last. */
+static const char *ask(int number, const char *command)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	static char text[4096];
+	ssize_t size = 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(to.sun_path, sizeof(to.sun_path), MANY_DIR "/%d/control.sock", number);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+	    read(fd, text, sizeof(text)) > 0 && /* the greeting */
+	    dprintf(fd, "{\"execute\":\"qmp_capabilities\"}") > 0 &&
+	    read(fd, text, sizeof(text)) > 0 && dprintf(fd, "{\"execute\":\"%s\"}", command) > 0)
+		size = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[size < 0 ? 0 : size] = '\0';
+	return text;
+}
+
+static int console_shows(int number, const char *text)
+{
+	static char seen[65536];
+	char path[64];
+	ssize_t size = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), MANY_DIR "/%d/console.log", number);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		size = read(fd, seen, sizeof(seen));
+		close(fd);
+	}
+	return size > 0 && memmem(seen, size, text, strlen(text));
+}
+
+static int create(const struct vmm *vmm, int number)
+{
+	char dir[64], *words[MAX_WORDS + 4];
+	int status, count = 0;
+	pid_t pid;
+
+	snprintf(dir, sizeof(dir), MANY_DIR "/%d", number);
+	mkdir(MANY_DIR, 0755);
+	mkdir(dir, 0755);
+	for (; vmm->words[count]; count++)
+		words[count] = vmm->words[count];
+	words[count++] = "--run-dir";
+	words[count++] = dir;
+	words[count++] = "--daemonize";
+	words[count] = NULL;
+	pid = fork();
+	if (pid == 0) {
+		execv(words[0], words);
+		_exit(127);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		return -1;
+	while (!console_shows(number, READY))
+		nap(5);
+	return 0;
+}
+
+/* VMs one after another, each at its init before the next is started. */
+void measure_many(const struct vmm *vmm)
+{
+	unsigned long kib = available_kib();
+	uint64_t start = __rdtsc();
+	int i, listed = 0;
+
+	for (i = 0; i < MANY; i++) {
+		if (i % (MANY / 4) == 0)
+			say("many-at %d %lu %lu\n", i, since(start), kib - available_kib());
+		if (create(vmm, i)) {
+			say("failed %s at VM %d\n", vmm->name, i);
+			break;
+		}
+	}
+	say("many-at %d %lu %lu\n", i, since(start), kib - available_kib());
+	start = __rdtsc();
+	for (int k = 0; k < i; k++)
+		listed += strstr(ask(k, "query-status"), "running") != NULL;
+	say("many-list %d %lu\n", listed, since(start));
+	start = __rdtsc();
+	for (int k = 0; k < i; k++)
+		ask(k, "quit");
+	for (int k = 0; k < i; k++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), MANY_DIR "/%d/exit.json", k);
+		while (access(path, F_OK))
+			nap(5);
+	}
+	say("many-quit %d %lu\n", i, since(start));
+	nap(1000);
+	say("many-left %d %ld\n", i, (long)kib - (long)available_kib());
+}
