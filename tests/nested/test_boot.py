@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that are not the shipped kernel: multiboot, Debian's stock kernel, memtest86+; no ACPI."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hypergen import debs, run
+from hypergen.config import BuildConfig
+from tests.bench.overlay import Overlay
+from tests.nested.nest import BZIMAGE, KERNEL, Nest
+
+HERE = Path(__file__).resolve().parent
+FREESTANDING = (
+    *("-m32", "-march=i686", "-ffreestanding", "-fno-pic", "-fno-pie", "-no-pie", "-nostdlib"),
+    *("-static", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack"),
+)
+
+# What Debian's initramfs-tools would load for a disk behind virtio-mmio, in the order of need.
+MODULES = (
+    *("drivers/virtio/virtio_ring.ko", "drivers/virtio/virtio.ko"),
+    *("drivers/virtio/virtio_mmio.ko", "drivers/block/virtio_blk.ko"),
+    *("drivers/char/virtio_console.ko",),
+)
+DEBIAN_INIT = """#!/bin/busybox sh
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sys /sys
+busybox mount -t devtmpfs dev /dev
+for m in $(busybox cat /modules/order); do busybox insmod /modules/$m || busybox poweroff -f; done
+until [ -c /dev/hvc0 ]; do busybox sleep 0.1; done
+exec >/dev/hvc0 2>&1
+busybox uname -r
+busybox cat /sys/devices/system/clocksource/clocksource0/current_clocksource
+busybox mount -t ext4 /dev/vda /mnt && busybox cat /mnt/greeting
+busybox umount /mnt
+busybox poweroff -f
+"""
+
+
+def _multiboot(overlay: Overlay, folder: Path) -> None:
+    source, script = HERE / "kernels/multiboot.c", HERE / "kernels/multiboot.lds"
+    for name, flags in (("elf", []), ("addresses", ["-DADDRESSES"])):
+        target = folder / f"multiboot.{name}"
+        argv = ["cc", *FREESTANDING, f"-Wl,-T,{script}", *flags, "-o", str(target), str(source)]
+        subprocess.run(argv, check=True, capture_output=True)
+        overlay.copy(f"nest/multiboot.{name}", target)
+    flat = folder / "multiboot.bin"
+    argv = ["objcopy", "-O", "binary", str(folder / "multiboot.addresses"), str(flat)]
+    subprocess.run(argv, check=True)
+    overlay.copy("nest/multiboot.bin", flat)
+
+
+def _debian(cfg: BuildConfig, overlay: Overlay, folder: Path) -> None:
+    depends = run.capture(["apt-cache", "depends", "linux-image-cloud-amd64"])
+    match = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", depends)
+    assert match, depends
+    name = match[1]
+    packages = debs.fetch(cfg, [name, "busybox-static"])
+    tree = debs.unpack(cfg, packages[name])
+    overlay.copy("nest/debian", next(tree.glob("boot/vmlinuz-*")))
+    initrd = Overlay()
+    initrd.copy("bin/busybox", debs.unpack(cfg, packages["busybox-static"]) / "bin/busybox")
+    initrd.file("init", DEBIAN_INIT.encode(), 0o755)
+    for directory in ("dev", "proc", "sys", "mnt"):
+        initrd.directory(directory)
+    initrd.node("dev/console", "c", 5, 1, 0o600)
+    modules = next(tree.glob("lib/modules/*/kernel"))
+    for module in MODULES:
+        initrd.copy(f"modules/{Path(module).name}", modules / module)
+    order = "".join(f"{Path(module).name}\n" for module in MODULES)
+    initrd.file("modules/order", order.encode())
+    overlay.copy("nest/debian.cpio", initrd.write(folder / "debian.cpio"))
+
+
+def nest_overlay(overlay: Overlay, cfg: BuildConfig) -> None:
+    """The images, built or fetched."""
+    with tempfile.TemporaryDirectory() as name:
+        _multiboot(overlay, Path(name))
+        _debian(cfg, overlay, Path(name))
+    memtest = debs.unpack(cfg, debs.fetch(cfg, ["memtest86+"])["memtest86+"])
+    overlay.copy("nest/memtest", memtest / "boot/memtest86+x64.bin")
+
+
+def start(nest: Nest, *options: str, seconds: float = 60) -> str:
+    """Run a VM until it ends by itself; its console and the VMM's words."""
+    words = shlex.join(["/usr/bin/hg-vmm", *options])
+    return nest.sh(f"busybox timeout {int(seconds)} {words} 2>&1", seconds + 30).replace("\r", "")
+
+
+@pytest.mark.parametrize("image", ["multiboot.elf", "multiboot.addresses", "multiboot.bin"])
+def test_a_multiboot_kernel_gets_what_the_specification_says(nest: Nest, image: str) -> None:
+    nest.sh("printf 'the module' >/run/module")
+    text = start(
+        nest,
+        *("--kernel", f"/nest/{image}", "--initrd", "/run/module", "--memory", "64M"),
+        *("--serial", "--cmdline", "one=1 two"),
+    )
+    assert "magic 2badb002\nflags 24d\npaging 0\n" in text
+    assert "\nlower 27f\nupper fc00\n" in text
+    assert "\ncmdline one=1 two\nloader hg-vmm\n" in text
+    assert "\nmap 0 9fc00 1\nmap 9fc00 60400 2\nmap 100000 3f00000 1\n" in text
+    assert "\nmodule the module\nbss 0\n" in text
+
+
+def test_debians_stock_kernel_finds_its_disk(nest: Nest) -> None:
+    nest.sh(
+        "busybox truncate -s 8M /host/test/disk && busybox mke2fs -q -F /host/test/disk\n"
+        "mkdir -p /run/mnt && mount -o loop /host/test/disk /run/mnt\n"
+        "echo from-the-disk >/run/mnt/greeting && umount /run/mnt"
+    )
+    text = start(
+        nest,
+        *("--kernel", "/nest/debian", "--initrd", "/nest/debian.cpio", "--memory", "256M"),
+        *("--cmdline", "console=hvc0 quiet", "--disk", "/host/test/disk,readonly"),
+        seconds=120,
+    )
+    assert "-cloud-amd64" in text and "kvm-clock" in text
+    assert "from-the-disk" in text
+
+
+def test_memtest86_tests_memory(nest: Nest) -> None:
+    folder = "/run/memtest"
+    nest.sh(
+        f"mkdir -p {folder}; hg-vmm --kernel /nest/memtest --memory 32M --run-dir {folder}"
+        " --cmdline 'console=ttyS0,115200 nopause nobench nosm' --daemonize\n"
+        f"n=0; until grep -aq 'Address test' {folder}/console.log; do\n"
+        "  [ $n -gt 600 ] && exit 1; n=$((n + 1)); sleep 0.1; done",
+        90,
+    )
+    screen = nest.sh(f"cat {folder}/console.log")
+    assert "32MB" in screen and "Errors: 0" in screen
+    nest.sh(f'/nest/bin/qmp {folder}/control.sock \'{{"execute":"quit"}}\'')
+
+
+@pytest.mark.parametrize("kernel", [KERNEL, BZIMAGE])
+@pytest.mark.parametrize("method", ["auto", "linux64"])
+def test_linux_boots_by_each_entry(nest: Nest, kernel: str, method: str) -> None:
+    text = nest.guest("uname -r", kernel=kernel, options=["--boot", method]).console()
+    assert "hypergen-guest" in text
+
+
+def test_the_pvh_entry_of_a_vmlinux(nest: Nest) -> None:
+    vm = nest.guest("uname -r; sleep 1000", options=["--boot", "pvh"], wait=False)
+    vm.expect("hypergen-guest")
+    assert vm.qmp("x-hypergen-info")["boot"] == "pvh"
+
+
+def test_without_acpi_the_mp_table_and_the_command_line_tell_all(nest: Nest) -> None:
+    nest.sh(
+        "busybox truncate -s 4M /host/test/disk; printf payload | "
+        "busybox dd of=/host/test/disk conv=notrunc 2>/dev/null"
+    )
+    vm = nest.guest(
+        "nproc; ls /sys/firmware | grep -c acpi; head -c 7 /dev/vda; echo; sleep 1000",
+        cpus=3,
+        append="acpi=off",
+        options=["--acpi", "off", "--disk", "/host/test/disk,readonly"],
+        wait=False,
+    )
+    text = vm.expect("payload")
+    assert "3\n0\npayload" in text
+    assert vm.qmp("query-status")["running"] is True
