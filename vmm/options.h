@@ -91,6 +91,11 @@ struct vm_user {
 	uint32_t uid, gid; /* uid 0: one of its own, see jail/jail.c */
 };
 
+struct vsock_config {
+	uint64_t cid;	    /* the guest's; 0: no vsock */
+	const char *socket; /* NULL: the host's kernel serves it (vhost_vsock) */
+};
+
 struct share_config {
 	const char *tag;
 	const char *path; /* a folder; or the socket of a virtiofsd that runs already */
@@ -129,6 +134,7 @@ struct vm_config {
 	struct net_config nets[MAX_NETS];
 	unsigned int nnets;
 	struct balloon_config balloon;
+	struct vsock_config vsock;
 	struct share_config shares[MAX_SHARES];
 	unsigned int nshares;
 	const char *virtiofsd;	 /* NULL: the first one that is found */

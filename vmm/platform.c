@@ -14,6 +14,7 @@
 #include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
+#include "virtio/vsock.h"
 #include "vm.h"
 
 #define SLP_EN	      0x20 /* SLEEP_CONTROL_REG, ACPI 6.4 section 4.8.3.7 */
@@ -151,6 +152,8 @@ static int add_optional_devices(struct vm *vm, struct error *e)
 			return -1;
 		balloon_on_change(vm->balloon, on_balloon_change, vm);
 	}
+	if (cfg->vsock.cid && add_device(vm, vsock_create(&vm->mem, &vm->loop, &cfg->vsock, e), e))
+		return -1;
 	for (i = 0; i < cfg->nshares; i++) {
 		dev = fs_create(&vm->mem, &vm->loop, &cfg->shares[i], cfg->virtiofsd, cfg->run_dir,
 				e);

@@ -40,6 +40,8 @@ const struct rule jail_rules[] = {
 	CALL(LOOP, writev, "packets out"),
 	CALL(VCPU, sendto, "console and control clients"),
 	CALL(VCPU, recvfrom, "console and control clients; vhost-user, at DRIVER_OK"),
+	CALL(LOOP, recvmsg, "vsock: sockets that its connector made"),
+	CALL(LOOP, shutdown, "vsock: half-closed streams"),
 	CALL(VCPU, sendmsg, "vhost-user: RAM and rings handed over at DRIVER_OK"),
 	CALL(LOOP, accept4, "new clients"),
 	CALL(VCPU, close, "clients that left; the old machine on reset"),

@@ -44,6 +44,9 @@ int machine_complete(struct vm_config *cfg, struct error *e);
 int option_net(char *value, struct vm_config *cfg, struct error *e);
 void net_complete(struct vm_config *cfg); /* addresses, which follow from the VM's name */
 
+/* vsock.c */
+int option_vsock(char *value, struct vm_config *cfg, struct error *e);
+
 /* share.c */
 int option_share(char *value, struct vm_config *cfg, struct error *e);
 

@@ -126,6 +126,11 @@ static const struct row rows[] = {
 	{ON, "packed-rings", NULL, "offer virtio's packed virtqueues beside split ones",
 	 FIELD(packed_rings), 0},
 
+	{PARSED, "vsock", "cid=N[,socket=PATH]",
+	 "virtio socket, the guest's CID being N (3 or more), served\n"
+	 "by the host's kernel; or by Unix sockets: connect to PATH\n"
+	 "and send 'CONNECT port', or listen at PATH_PORT",
+	 0, option_vsock},
 	{PARSED, "share", "TAG=DIR[,readonly] | TAG=socket:PATH",
 	 "host folder for the guest (mount -t virtiofs TAG /mnt),\n"
 	 "served by virtiofsd; repeat (up to 4). socket: one that\n"
