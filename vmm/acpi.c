@@ -173,26 +173,54 @@ static void add_pvpanic(struct aml *a)
 	aml_close(a, mark);
 }
 
-/* A power button (PNP0C0C), pressed by an interrupt of the generic event device (5.6.9). */
-static void add_power_button(struct aml *a)
+/* Where the generation ID is: ADDR () {low half, high half} (VM Generation ID, "ACPI"). */
+static void add_generation_id(struct aml *a)
+{
+	size_t mark = open_device(a, "VGEN", "HGVM0001", 0), pkg;
+
+	aml_name(a, "_CID");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "_DDN");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "ADDR");
+	pkg = aml_open(a, "\x12", 1); /* Package (2) */
+	aml_byte(a, 2);
+	aml_integer(a, VMGENID_GPA);
+	aml_integer(a, 0);
+	aml_close(a, pkg);
+	aml_close(a, mark);
+}
+
+/* If (LEqual (Arg0, gsi)) {Notify (seg, 0x80)} */
+static void add_event(struct aml *a, uint32_t gsi, const char *seg)
+{
+	size_t cond = aml_open(a, "\xa0", 1);
+
+	aml_bytes(a, "\x93\x68", 2);
+	aml_integer(a, gsi);
+	aml_byte(a, 0x86);
+	aml_bytes(a, seg, 4);
+	aml_integer(a, 0x80);
+	aml_close(a, cond);
+}
+
+/* A power button (PNP0C0C), and what presses it: the generic event device (5.6.9). */
+static void add_events(struct aml *a)
 {
 	struct aml_crs crs;
-	size_t mark, method, cond;
+	size_t mark, method;
 
 	mark = open_device(a, "PWRB", "PNP0C0C", 0);
 	aml_close(a, mark);
 	mark = open_device(a, "GED0", "ACPI0013", 0);
 	crs = aml_crs_open(a);
 	aml_crs_irq(a, GSI_EVENT);
+	aml_crs_irq(a, GSI_GENERATION);
 	aml_crs_close(a, &crs);
 	method = aml_open(a, "\x14", 1); /* Method (_EVT, 1, Serialized) */
 	aml_bytes(a, "_EVT\x09", 5);
-	cond = aml_open(a, "\xa0", 1); /* If (LEqual (Arg0, GSI)) */
-	aml_bytes(a, "\x93\x68", 2);
-	aml_integer(a, GSI_EVENT);
-	aml_bytes(a, "\x86PWRB", 5); /* Notify (PWRB, 0x80) */
-	aml_integer(a, 0x80);
-	aml_close(a, cond);
+	add_event(a, GSI_EVENT, "PWRB");
+	add_event(a, GSI_GENERATION, "VGEN");
 	aml_close(a, method);
 	aml_close(a, mark);
 }
@@ -218,7 +246,8 @@ static uint32_t add_dsdt(struct area *area, const struct acpi_machine *machine)
 	if (machine->serial)
 		add_serial(&a);
 	add_pvpanic(&a);
-	add_power_button(&a);
+	add_generation_id(&a);
+	add_events(&a);
 	aml_close(&a, scope);
 	if (a.overflow)
 		return 0;

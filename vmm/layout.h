@@ -15,6 +15,7 @@
 #define CMDLINE_MAX    0x10000ull
 #define LOW_RAM_END    0x9fc00ull  /* where a PC's EBDA begins; reserved from here to 1 MiB */
 #define MPTABLE_GPA    LOW_RAM_END /* the last KiB of 640: one of the places to look (MP 1.4, 4) */
+#define VMGENID_GPA    0xdf000ull  /* 16 bytes, on a page of their own (vmgenid.h) */
 #define ACPI_GPA       0xe0000ull  /* RSDP first: kernels that scan for it find it here too */
 #define ACPI_MAX       0x20000ull
 #define HIGH_RAM_START 0x100000ull
@@ -41,10 +42,11 @@
 #define RESET_VALUE   0x01
 #define SLEEP_TYPE_S5 5
 
-#define GSI_SERIAL 4
-#define GSI_EVENT  5  /* ACPI generic event device: the power button */
-#define GSI_VIRTIO 6  /* and up, one a device */
-#define GSI_COUNT  24 /* pins of KVM's IOAPIC */
-#define MAX_VIRTIO (GSI_COUNT - GSI_VIRTIO)
+#define GSI_GENERATION 3 /* ACPI generic event device: another generation ID */
+#define GSI_SERIAL     4
+#define GSI_EVENT      5  /* ACPI generic event device: the power button */
+#define GSI_VIRTIO     6  /* and up, one a device */
+#define GSI_COUNT      24 /* pins of KVM's IOAPIC */
+#define MAX_VIRTIO     (GSI_COUNT - GSI_VIRTIO)
 
 #endif

@@ -12,6 +12,7 @@
 #include "snapshot/snapshot.h"
 #include "virtio/notifiers.h"
 #include "vm.h"
+#include "vmgenid.h"
 
 static int kvm_error(struct error *e, const char *what)
 {
@@ -153,6 +154,8 @@ static int load_guest(struct vm *vm, struct error *e)
 
 	if (!vm->cfg->no_acpi && acpi_build(&vm->mem, &acpi))
 		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");
+	if (!vm->cfg->no_acpi && vmgenid_renew(&vm->mem))
+		return error_set(e, ERROR_MACHINE, "no generation ID: %s", strerror(errno));
 	if (mptable_build(&vm->mem, &vm->cfg->topology))
 		return error_set(e, ERROR_MACHINE, "the MP table does not fit");
 	if (boot_load(&vm->boot, &vm->mem, &vm->entry, e))

@@ -221,6 +221,7 @@ int platform_create(struct vm *vm, struct error *e)
 	vm->serial.con = vm->console;
 	vm->serial.irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_SERIAL};
 	vm->power_button = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_EVENT};
+	vm->generation = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_GENERATION};
 	if (vm->have_serial)
 		bus_claim(&vm->ports, SERIAL_PORT, 8, serial_access, &vm->serial, false);
 	bus_claim(&vm->ports, SLEEP_CONTROL_PORT, 2, sleep_control, vm, false);

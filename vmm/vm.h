@@ -84,7 +84,7 @@ struct vm {
 	struct gdb *gdb;	 /* NULL: none */
 	bool have_serial;
 	struct serial8250 serial;
-	struct irq power_button;
+	struct irq power_button, generation;
 
 	enum vm_state state;
 	enum vm_request request;

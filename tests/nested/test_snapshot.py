@@ -91,7 +91,7 @@ def test_disk_requests_in_flight_are_not_lost(nest: Nest) -> None:
         vm,
         "(while :; do dd if=/dev/zero of=/dev/vda bs=64k count=64 conv=fsync; "
         "dd if=/dev/vda of=/dev/null bs=64k count=64 iflag=direct; echo round; done) "
-        "2>/dev/null >/rounds &",
+        "2>/dev/null >/rounds & true",
     )
     nest.sh("sleep 1")
     assert save(vm).status == 0
@@ -138,12 +138,12 @@ def test_what_is_not_this_snapshot_is_refused_before_the_guest_runs(nest: Nest) 
     # Each line: what is done to a copy, and what is said of it.
     flip = "printf '\\377' | dd of=$f bs=1 seek=$at count=1 conv=notrunc 2>/dev/null"
     cases = {
-        "truncate -s -1 state": "state is truncated",
+        "truncate -s 5000 state": "state is truncated",
         "truncate -s 20 state": "state is truncated",
         f"f=state at=300; {flip}": "its checksum is wrong",
         f"f=state at=2; {flip}": "is not the state of a snapshot",
         f"f=state at=8; {flip}": "format version",
-        "truncate -s -4096 memory": "memory is truncated",
+        "truncate -s 64M memory": "memory is truncated",
         # 16 MiB: somewhere in the kernel, never all ones.
         f"f=memory at=16785408; {flip}": "memory is damaged: its checksum is wrong",
         "cp ../other/memory .": "belongs to another snapshot",
@@ -181,3 +181,36 @@ def test_a_restored_guest_can_be_saved_reset_and_powered_off(nest: Nest) -> None
     fourth.type("reboot -f\n")
     fourth.expect("ready")
     assert fourth.qmp("x-hypergen-info")["resets"] == 1
+
+
+def test_a_clone_knows_that_it_is_one_and_seeds_anew(nest: Nest) -> None:
+    vm = server(nest)
+    fork = "dmesg | grep -c 'crng reseeded due to virtual machine fork'"
+    assert ask(vm, fork) == "0"
+    assert save(vm).status == 0
+    assert ask(vm, fork) == "0"
+    clones = [restored(nest), restored(nest)]
+    for one in clones:
+        assert ask(one, f"n=0; until [ $({fork}) = 1 ]; do sleep 0.1; done; echo yes") == "yes"
+    bytes_of = [ask(one, "head -c 16 /dev/urandom | md5sum") for one in (vm, *clones)]
+    assert len(set(bytes_of)) == 3
+
+
+def test_a_clone_takes_the_network_of_its_own(nest: Nest) -> None:
+    nest.sh(
+        "ip link add hgsnap type bridge; ip addr add 10.9.8.1/24 dev hgsnap; ip link set hgsnap up"
+    )
+    try:
+        vm = server(nest, options=["--net", "tap=hgs1,bridge=hgsnap,vhost=off"])
+        ask(vm, "ip addr add 10.9.8.2/24 dev eth0; ip link set eth0 up")
+        assert "0% packet loss" in ask(vm, "ping -c 1 10.9.8.1")
+        mac = ask(vm, "cat /sys/class/net/eth0/address")
+        assert save(vm).status == 0
+        assert "0% packet loss" in ask(vm, "ping -c 1 10.9.8.1")
+        vm.qmp("quit")
+        vm.ended()
+        again = restored(nest, options=["--net", "tap=hgs2,bridge=hgsnap,vhost=off"])
+        assert "0% packet loss" in ask(again, "ping -c 1 10.9.8.1")
+        assert ask(again, "cat /sys/class/net/eth0/address") == mac
+    finally:
+        nest.run("ip link del hgsnap")

@@ -11,6 +11,7 @@
 #include "snapshot/ram.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/state.h"
+#include "vmgenid.h"
 
 #define MAX_CHAIN 64 /* increments above each other */
 
@@ -187,5 +188,8 @@ int snapshot_load(const struct snapshot *s, struct vm *vm, struct error *e)
 			return in_file(e, s, "state");
 	if (state_load_clock(vm, s->file, e) || state_load_devices(vm, s->file, e))
 		return in_file(e, s, "state");
+	if (vmgenid_renew(&vm->mem))
+		return error_set(e, ERROR_MACHINE, "no generation ID: %s", strerror(errno));
+	vmgenid_notify(&vm->generation);
 	return 0;
 }

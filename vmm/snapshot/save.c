@@ -79,9 +79,12 @@ static int set_tracking(struct vm *vm, bool on, struct error *e)
 		memset(vm->mem.dirty, 0, (vm->mem.size / PAGE + 63) / 64 * 8);
 		return 0; /* and KVM's log was fetched */
 	}
+	/* In this order: to map RAM is to ask memory_at() for all of it. */
+	if (machine_map_memory(vm, on ? KVM_MEM_LOG_DIRTY_PAGES : 0, e))
+		return -1;
 	if (memory_track(&vm->mem, on))
 		return error_set(e, ERROR_MACHINE, "out of memory");
-	return machine_map_memory(vm, on ? KVM_MEM_LOG_DIRTY_PAGES : 0, e);
+	return 0;
 }
 
 void snapshot_forget(struct vm *vm)

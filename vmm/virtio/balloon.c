@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "snapshot/format.h"
 
 #define PAGE_SHIFT VIRTIO_BALLOON_PFN_SHIFT /* 12, whatever the guest's page size is (5.5.6) */
 #define BATCH	   256u			    /* page numbers looked at together */
@@ -296,6 +297,33 @@ static void balloon_reset(struct virtio_dev *dev)
 	set_actual(b, 0);
 }
 
+static void balloon_save(const struct virtio_dev *dev, struct snap_out *out)
+{
+	const struct balloon *b = (const struct balloon *)dev;
+
+	snap_put32(out, b->config.num_pages);
+	snap_put32(out, b->config.actual);
+	snap_put32(out, b->stats_held);
+	snap_put32(out, b->stats_head);
+}
+
+static int balloon_load(struct virtio_dev *dev, struct snap_in *in, struct error *e)
+{
+	struct balloon *b = (struct balloon *)dev;
+	const struct vq *q = &dev->queues[STATS];
+	uint32_t places;
+
+	b->config.num_pages = snap_take32(in);
+	b->config.actual = snap_take32(in);
+	b->stats_held = snap_take32(in) & 1;
+	b->stats_head = snap_take32(in);
+	/* As vq_pop() would have made it (packed.c): places in the ring above an id. */
+	places = q->packed ? b->stats_head >> 16 : b->stats_head + 1;
+	if (b->stats_held && (!places || places > q->size))
+		return error_set(e, ERROR_USER, "is damaged: virtio-balloon");
+	return 0;
+}
+
 static void balloon_destroy(struct virtio_dev *dev)
 {
 	struct balloon *b = (struct balloon *)dev;
@@ -316,6 +344,8 @@ static const struct virtio_ops balloon_ops = {
 	.write_config = balloon_write_config,
 	.reset = balloon_reset,
 	.destroy = balloon_destroy,
+	.save = balloon_save,
+	.load = balloon_load,
 };
 
 struct virtio_dev *balloon_create(const struct guest_memory *mem, struct loop *loop,

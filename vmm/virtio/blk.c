@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "snapshot/format.h"
 #include "virtio/blk_private.h"
 
 #define EVENT_RATE   1 /* BLOCK_IO_ERROR events a second */
@@ -134,6 +135,31 @@ static void blk_write_config(struct virtio_dev *dev, uint64_t offset, const uint
 		b->config.wce = data[0] & 1;
 }
 
+/* The image itself is given again; what can be checked of it is its size. */
+static void blk_save(const struct virtio_dev *dev, struct snap_out *out)
+{
+	const struct blk *b = (const struct blk *)dev;
+
+	snap_put64(out, b->config.capacity);
+	snap_put32(out, b->config.wce);
+	snap_put32(out, b->sync_failed);
+}
+
+static int blk_load(struct virtio_dev *dev, struct snap_in *in, struct error *e)
+{
+	struct blk *b = (struct blk *)dev;
+	uint64_t capacity = snap_take64(in);
+
+	b->config.wce = snap_take32(in) & 1;
+	b->sync_failed = snap_take32(in) & 1;
+	if (!in->bad && capacity != b->config.capacity)
+		return error_set(e, ERROR_USER,
+				 "has %llu KiB on disk %u, and the image given for it %llu KiB",
+				 (unsigned long long)capacity / 2, b->index,
+				 (unsigned long long)b->config.capacity / 2);
+	return 0;
+}
+
 static void blk_release(struct blk *b)
 {
 	ratelimit_close(&b->limit);
@@ -164,6 +190,8 @@ static const struct virtio_ops blk_ops = {
 	.reset = blk_reset,
 	.write_config = blk_write_config,
 	.quiesce = blk_quiesce,
+	.save = blk_save,
+	.load = blk_load,
 	.destroy = blk_destroy,
 };
 

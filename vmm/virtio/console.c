@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "snapshot/format.h"
+
 enum { RX, TX };
 
 /* Bytes taken from one request, which may name gigabytes over and over, ... */
@@ -111,6 +113,25 @@ void virtio_console_resize(struct virtio_dev *dev, uint16_t cols, uint16_t rows)
 	virtio_config_changed(dev);
 }
 
+/* The size that the guest knows: the terminal's, if it is another, comes as a change. */
+static void vcon_save(const struct virtio_dev *dev, struct snap_out *out)
+{
+	const struct vcon *v = (const struct vcon *)dev;
+
+	snap_put32(out, v->config.cols);
+	snap_put32(out, v->config.rows);
+}
+
+static int vcon_load(struct virtio_dev *dev, struct snap_in *in, struct error *e)
+{
+	struct vcon *v = (struct vcon *)dev;
+
+	(void)e;
+	v->config.cols = snap_take32(in);
+	v->config.rows = snap_take32(in);
+	return 0;
+}
+
 static void vcon_destroy(struct virtio_dev *dev)
 {
 	free(dev);
@@ -124,6 +145,8 @@ static const struct virtio_ops vcon_ops = {
 	.notify_inline = true,
 	.notify = vcon_notify,
 	.destroy = vcon_destroy,
+	.save = vcon_save,
+	.load = vcon_load,
 };
 
 struct virtio_dev *virtio_console_create(const struct guest_memory *mem, struct loop *loop,

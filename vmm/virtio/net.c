@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "snapshot/format.h"
 #include "virtio/net_device.h"
 
 #define QUEUE_SIZE 256
@@ -264,6 +265,40 @@ static void net_resume(struct virtio_dev *dev)
 		start_vhost((struct net *)dev);
 }
 
+/* What the driver has set, and the address that its guest goes by. */
+static void net_save(const struct virtio_dev *dev, struct snap_out *out)
+{
+	const struct net *n = (const struct net *)dev;
+	const struct net_filter *f = &n->filter;
+
+	snap_put32(out, n->active);
+	snap_put32(out, f->promiscuous | f->all_multicast << 1 | f->overflow << 2);
+	snap_put32(out, f->count);
+	snap_put(out, f->macs, sizeof(f->macs));
+	snap_put(out, n->config.mac, sizeof(n->config.mac));
+}
+
+static int net_load(struct virtio_dev *dev, struct snap_in *in, struct error *e)
+{
+	struct net *n = (struct net *)dev;
+	uint32_t active = snap_take32(in), flags = snap_take32(in), count = snap_take32(in);
+
+	n->filter = (struct net_filter){.promiscuous = flags & 1,
+					.all_multicast = flags >> 1 & 1,
+					.overflow = flags >> 2 & 1,
+					.count = count};
+	snap_take_to(in, n->filter.macs, sizeof(n->filter.macs));
+	snap_take_to(in, n->config.mac, sizeof(n->config.mac));
+	if (in->bad || !active || active > n->npairs || count > NET_FILTER_MAX)
+		return error_set(e, ERROR_USER, "is damaged: virtio-net");
+	if (n->backend->set_filter && !n->gone)
+		n->backend->set_filter(n, &n->filter);
+	if (active != n->active && net_set_pairs(n, active))
+		return error_set(e, ERROR_MACHINE, "has %u pairs of queues, which the tap refuses",
+				 active);
+	return 0;
+}
+
 static void net_destroy(struct virtio_dev *dev)
 {
 	struct net *n = (struct net *)dev;
@@ -305,6 +340,8 @@ static const struct virtio_ops net_ops = {
 	.destroy = net_destroy,
 	.quiesce = net_quiesce,
 	.resume = net_resume,
+	.save = net_save,
+	.load = net_load,
 };
 
 static int new_pairs(struct net *n)

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Snapshots without KVM: the files' formats, RAM and devices to a file and back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "options/family.h"
+#include "snapshot/ram.h"
+#include "snapshot/snapshot.h"
+#include "snapshot/state.h"
+#include "snapshot/sum.h"
+#include "units.h"
+#include "vm_fixture.h"
+
+static const uint8_t id[SNAP_ID] = "an id of 16 byte", other_id[SNAP_ID] = "another of 16 by";
+
+static void sample(struct snap_out *o)
+{
+	snap_create(o, id);
+	snap_begin(o, SNAP_OPTIONS, 1, 0);
+	snap_put(o, "cpus\0002", 7);
+	snap_end(o);
+	snap_begin(o, SNAP_REGS, 3, 7);
+	snap_put32(o, 0x12345678);
+	snap_put64(o, 0x1122334455667788ull);
+	snap_end(o);
+	CHECK(snap_finish(o) == 0);
+}
+
+/* A new sum for what was changed. */
+static void reseal(uint8_t *file, size_t len)
+{
+	struct snap_header h;
+
+	memcpy(&h, file, sizeof(h));
+	h.sum = 0;
+	h.length = len;
+	memcpy(file, &h, sizeof(h));
+	h.sum = sum_bytes(file, len);
+	memcpy(file, &h, sizeof(h));
+}
+
+static void state_file_is_read_back(void)
+{
+	struct snap_out o;
+	struct snap_in in;
+
+	sample(&o);
+	CHECK(snap_check(o.data, o.len, &err) == 0);
+	CHECK(!memcmp(snap_id(o.data), id, SNAP_ID));
+	CHECK(snap_find(o.data, SNAP_REGS, 7, &in) && in.version == 3);
+	CHECK(snap_take32(&in) == 0x12345678 && snap_take64(&in) == 0x1122334455667788ull);
+	CHECK(snap_done(&in, "it", &err) == 0);
+	CHECK(!snap_find(o.data, SNAP_REGS, 8, &in) && snap_done(&in, "it", &err) == -1);
+}
+
+static void section_is_not_read_past_its_end(void)
+{
+	struct snap_out o;
+	struct snap_in in;
+	uint8_t to[16];
+
+	sample(&o);
+	snap_find(o.data, SNAP_REGS, 7, &in);
+	CHECK(snap_take(&in, 8) && !snap_take(&in, 5) && in.bad);
+	memset(to, 0xff, sizeof(to));
+	snap_take_to(&in, to, sizeof(to));
+	CHECK(to[0] == 0 && to[15] == 0 && snap_take32(&in) == 0);
+	snap_find(o.data, SNAP_REGS, 7, &in);
+	snap_take32(&in);
+	CHECK(snap_done(&in, "it", &err) == -1); /* something is left over */
+}
+
+/* In an allocation of just that length, so that a read past it is seen. */
+static int check_copy(const uint8_t *from, size_t len)
+{
+	uint8_t *copy = malloc(len ? len : 1);
+	int r;
+
+	memcpy(copy, from, len);
+	r = snap_check(copy, len, &err);
+	free(copy);
+	return r;
+}
+
+static void state_file_cut_anywhere_is_refused(void)
+{
+	struct snap_out o;
+	size_t len;
+
+	sample(&o);
+	for (len = 0; len < o.len; len++)
+		CHECK(check_copy(o.data, len) == -1 && strstr(err.text, "truncated"));
+	/* Nor does a new length and checksum make a whole of a part. */
+	for (len = sizeof(struct snap_header) + 1; len < o.len; len++) {
+		struct snap_out part;
+
+		sample(&part);
+		reseal(part.data, len);
+		CHECK(check_copy(part.data, len) == 0 ||
+		      strstr(err.text, "sections do not add up"));
+		snap_discard(&part);
+	}
+}
+
+static void state_file_with_a_flipped_bit_is_refused(void)
+{
+	struct snap_out o;
+	size_t i;
+
+	sample(&o);
+	for (i = 0; i < 8 * o.len; i++) {
+		o.data[i / 8] ^= 1u << i % 8;
+		CHECK(check_copy(o.data, o.len) == -1);
+		o.data[i / 8] ^= 1u << i % 8;
+	}
+	CHECK(check_copy(o.data, o.len) == 0);
+}
+
+static void foreign_files_are_named_as_such(void)
+{
+	struct snap_out o;
+	uint32_t version = SNAP_VERSION + 1;
+
+	sample(&o);
+	o.data[0] ^= 1;
+	CHECK(snap_check(o.data, o.len, &err) == -1 && strstr(err.text, "not the state"));
+	o.data[0] ^= 1;
+	memcpy(o.data + offsetof(struct snap_header, version), &version, sizeof(version));
+	reseal(o.data, o.len);
+	CHECK(snap_check(o.data, o.len, &err) == -1 && strstr(err.text, "format version 2"));
+}
+
+static void sections_that_lie_about_themselves_are_refused(void)
+{
+	static const uint32_t lengths[] = {8, 0x7fffffff, 0xfffffff0, 0xffffffff};
+	struct snap_section s;
+	struct snap_out o;
+	size_t at = sizeof(struct snap_header);
+	unsigned int i;
+
+	for (i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		sample(&o);
+		memcpy(&s, o.data + at, sizeof(s));
+		s.length = lengths[i];
+		memcpy(o.data + at, &s, sizeof(s));
+		reseal(o.data, o.len);
+		CHECK(check_copy(o.data, o.len) == (lengths[i] == 8 ? 0 : -1));
+		snap_discard(&o);
+	}
+	sample(&o);
+	o.data[at] = SNAP_KINDS;
+	reseal(o.data, o.len);
+	CHECK(check_copy(o.data, o.len) == -1 && strstr(err.text, "does not know"));
+}
+
+static void sum_sees_every_bit_and_no_holes(void)
+{
+	static uint8_t pages[2 * SUM_PAGE] __attribute__((aligned(64)));
+	uint64_t sum;
+	size_t i;
+
+	CHECK(sum_pages(pages, 5, 2) == 0 && sum_is_zero(pages));
+	for (i = 0; i < sizeof(pages); i++)
+		pages[i] = i * 7 ^ i >> 5;
+	sum = sum_pages(pages, 5, 2);
+	CHECK(!sum_is_zero(pages));
+	CHECK(sum == sum_pages(pages, 5, 1) + sum_pages(pages + SUM_PAGE, 6, 1));
+	CHECK(sum != sum_pages(pages, 6, 2)); /* the place counts */
+	for (i = 0; i < 8 * sizeof(pages); i += 3) {
+		pages[i / 8] ^= 1u << i % 8;
+		CHECK(sum_pages(pages, 5, 2) != sum);
+		pages[i / 8] ^= 1u << i % 8;
+	}
+	memset(pages, 0, sizeof(pages));
+	pages[SUM_PAGE - 1] = 1;
+	CHECK(!sum_is_zero(pages) && sum_is_zero(pages + SUM_PAGE));
+}
+
+static int temp_file(void)
+{
+	char path[] = "/tmp/units-snapshot-XXXXXX";
+	int fd = mkstemp(path);
+
+	CHECK(fd >= 0);
+	unlink(path);
+	return fd;
+}
+
+static struct snap_out state;
+static int memory_file;
+
+static void save_ram(const uint64_t *dirty, const uint8_t *base, const uint8_t *as)
+{
+	uint64_t written;
+
+	memory_file = temp_file();
+	snap_create(&state, as);
+	CHECK(ram_write(&mem, dirty, base, memory_file, as, &state, &written, &err) == 0);
+	CHECK(snap_finish(&state) == 0 && snap_check(state.data, state.len, &err) == 0);
+}
+
+static int load_ram(struct guest_memory *to)
+{
+	const struct ram_extent *extents;
+	struct ram_state r;
+
+	if (ram_parse(state.data, &r, &extents, &err) ||
+	    ram_check_file(memory_file, state.data, &r, &err))
+		return -1;
+	return ram_load(to, memory_file, &r, extents, true, &err);
+}
+
+/* RAM of 16 MiB with something here and there. */
+static void fill_ram(void)
+{
+	uint64_t at;
+
+	setup(MIB(16));
+	for (at = 0; at < MIB(16); at += 333333)
+		CHECK(memory_write(&mem, at, "something", 10) == 0);
+}
+
+static struct guest_memory fresh(bool shared)
+{
+	struct memory_config c = {.size = MIB(16), .shared = shared};
+	struct guest_memory m;
+
+	CHECK(memory_create(&m, &c, &err) == 0);
+	return m;
+}
+
+static void ram_comes_back_mapped_or_copied(void)
+{
+	struct guest_memory mapped, copied;
+	struct stat st;
+
+	fill_ram();
+	save_ram(NULL, NULL, id);
+	CHECK(fstat(memory_file, &st) == 0 && st.st_size == MIB(16) + 4096);
+	CHECK((uint64_t)st.st_blocks * 512 < MIB(1)); /* zeros are holes */
+	mapped = fresh(false);
+	copied = fresh(true);
+	CHECK(load_ram(&mapped) == 0 && mapped.over_file);
+	CHECK(load_ram(&copied) == 0 && !copied.over_file);
+	CHECK(!memcmp(mapped.base, mem.base, MIB(16)) && !memcmp(copied.base, mem.base, MIB(16)));
+	/* What a clone writes is its own; what it gives back reads as zeros, as does a reset. */
+	mapped.base[0] = 'S';
+	CHECK(copied.base[0] == 's' && load_ram(&copied) == 0);
+	CHECK(memory_discard(&mapped, mapped.base, 4096) == 0 && mapped.base[0] == 0);
+	CHECK(memory_clear(&mapped) == 0 && sum_pages(mapped.base, 0, 4096) == 0);
+}
+
+static void ram_file_that_is_not_right_is_refused(void)
+{
+	struct guest_memory m;
+	uint8_t byte;
+
+	fill_ram();
+	save_ram(NULL, NULL, id);
+	m = fresh(false);
+	CHECK(pread(memory_file, &byte, 1, 333333) == 1);
+	byte ^= 0x10;
+	CHECK(pwrite(memory_file, &byte, 1, 333333) == 1);
+	CHECK(load_ram(&m) == -1 && strstr(err.text, "checksum"));
+	byte ^= 0x10;
+	CHECK(pwrite(memory_file, &byte, 1, 333333) == 1 && load_ram(&m) == 0);
+	CHECK(pwrite(memory_file, "x", 1, 5 << 20) == 1); /* into a hole */
+	CHECK(load_ram(&m) == -1);
+	CHECK(ftruncate(memory_file, MIB(16) + 4095) == 0);
+	CHECK(load_ram(&m) == -1 && strstr(err.text, "truncated"));
+	save_ram(NULL, NULL, other_id);
+	snap_discard(&state);
+	close(memory_file);
+	save_ram(NULL, NULL, id);
+	CHECK(pwrite(memory_file, other_id, SNAP_ID, MIB(16) + 8) == SNAP_ID);
+	CHECK(load_ram(&m) == -1 && strstr(err.text, "another snapshot"));
+}
+
+static void increment_has_what_was_noted(void)
+{
+	struct guest_memory m;
+	struct stat st;
+
+	fill_ram();
+	save_ram(NULL, NULL, id);
+	m = fresh(false);
+	CHECK(load_ram(&m) == 0);
+	CHECK(memory_track(&mem, true) == 0);
+	CHECK(memory_write(&mem, 0x5000, "new", 4) == 0);
+	CHECK(memory_at(&mem, 0x7fff, 2)); /* two pages, as far as anyone knows */
+	memset(memory_at(&mem, MIB(16) - 4096, 4096), 0, 4096);
+	CHECK(memory_discard(&mem, mem.base, 4096) == 0); /* from something to zeros */
+	CHECK(mem.dirty[0] == (1 << 0 | 1 << 5 | 1 << 7 | 1 << 8));
+	CHECK(mem.dirty[63] == 1ull << 63);
+	save_ram(mem.dirty, id, other_id);
+	CHECK(fstat(memory_file, &st) == 0 && st.st_blocks * 512 <= 6 * 4096);
+	CHECK(memcmp(m.base, mem.base, MIB(16)) && load_ram(&m) == 0);
+	CHECK(!memcmp(m.base, mem.base, MIB(16)));
+	memory_track(&mem, false);
+	CHECK(!mem.dirty);
+}
+
+static void extents_that_lie_are_refused(void)
+{
+	static const struct ram_extent bad[][2] = {
+		{{4096, 1}, {0, 0}},	   /* behind RAM */
+		{{0, 4097}, {0, 0}},	   /* past its end */
+		{{1, UINT64_MAX}, {0, 0}}, /* wraps */
+		{{5, 5}, {9, 1}},	   /* overlap */
+		{{5, 0}, {9, 1}},	   /* nothing */
+	};
+	const struct ram_extent *extents;
+	struct ram_state r = {.size = MIB(16), .extents = 2};
+	struct snap_out o;
+	unsigned int i;
+
+	memcpy(r.base, id, SNAP_ID);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snap_create(&o, other_id);
+		snap_begin(&o, SNAP_MEMORY, 1, 0);
+		snap_put(&o, &r, sizeof(r));
+		snap_put(&o, bad[i], sizeof(bad[i]));
+		snap_end(&o);
+		CHECK(snap_finish(&o) == 0);
+		CHECK(ram_parse(o.data, &r, &extents, &err) == -1);
+		snap_discard(&o);
+	}
+	r.extents = 1ull << 60;
+	snap_create(&o, other_id);
+	snap_begin(&o, SNAP_MEMORY, 1, 0);
+	snap_put(&o, &r, sizeof(r));
+	snap_end(&o);
+	CHECK(snap_finish(&o) == 0 && ram_parse(o.data, &r, &extents, &err) == -1);
+}
+
+static void devices_go_on_where_they_were(void)
+{
+	static struct vm_config cfg;
+	struct snap_out o;
+	struct virtio_dev *rng;
+	const uint64_t features = 1ull << VIRTIO_RING_F_EVENT_IDX;
+
+	open_vm(&cfg);
+	rng = vm.devices[vm.ndevices - 1];
+	CHECK(driver_start(rng, features, 16));
+	set_desc(&vm.mem, 0, 3, 0x200000, 64, VRING_DESC_F_WRITE, 0);
+	offer(&vm.mem, 0, 16, 3);
+	reg_write(rng, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	CHECK(used_index(&vm.mem, 0) == 1);
+	snap_create(&o, id);
+	state_quiesce_devices(&vm);
+	state_save_devices(&vm, &o);
+	CHECK(snap_finish(&o) == 0);
+	virtio_reset(rng);
+	CHECK(state_load_devices(&vm, o.data, &err) == 0);
+	CHECK(virtio_is_running(rng) && rng->queues[0].ready && rng->queues[0].event_idx);
+	CHECK(rng->queues[0].next_avail == 1 && rng->queues[0].next_used == 1);
+	offer(&vm.mem, 0, 16, 3);
+	settle(); /* the kick that a load leaves behind */
+	CHECK(used_index(&vm.mem, 0) == 2);
+	remove_vm();
+}
+
+/* The section of the last device, in a sealed file with those of all. */
+static struct transport_head {
+	uint64_t driver_features;
+	uint32_t id, sel[3], status;
+} *last_device(struct snap_out *o)
+{
+	struct snap_in in;
+
+	snap_create(o, id);
+	state_save_devices(&vm, o);
+	CHECK(snap_finish(o) == 0);
+	CHECK(snap_find(o->data, SNAP_DEVICE, vm.ndevices - 1, &in));
+	return (struct transport_head *)(void *)in.data;
+}
+
+static void devices_of_another_machine_are_refused(void)
+{
+	static struct vm_config cfg;
+	struct virtio_dev *rng;
+	struct snap_out o;
+
+	open_vm(&cfg);
+	rng = vm.devices[vm.ndevices - 1];
+	CHECK(driver_start(rng, 0, 16));
+	last_device(&o)->id ^= 1;
+	CHECK(state_load_devices(&vm, o.data, &err) == -1 && strstr(err.text, "another kind"));
+	last_device(&o)->driver_features |= 1ull << 50;
+	CHECK(state_load_devices(&vm, o.data, &err) == -1 && strstr(err.text, "features"));
+	CHECK(driver_start(rng, 0, 16));
+	last_device(&o)->status = VIRTIO_CONFIG_S_DRIVER_OK;
+	CHECK(state_load_devices(&vm, o.data, &err) == -1 && strstr(err.text, "impossible"));
+	CHECK(driver_start(rng, 0, 16));
+	/* A ring behind the end of RAM. */
+	memset(last_device(&o) + 1, 0x7f, 40);
+	CHECK(state_load_devices(&vm, o.data, &err) == -1);
+	CHECK(driver_start(rng, 0, 16));
+	last_device(&o);
+	vm.ndevices--;
+	CHECK(state_load_devices(&vm, o.data, &err) == -1 && strstr(err.text, "more devices"));
+	vm.ndevices++;
+	remove_vm();
+}
+
+static void only_what_opens_nothing_travels(void)
+{
+	static const char *const stay[] = {"kernel",	  "initrd",  "disk",	  "net",
+					   "run-dir",	  "control", "console",	  "restore",
+					   "console-log", "log",     "daemonize", "no-sandbox",
+					   "gdb",	  "share",   NULL};
+	unsigned int i;
+
+	CHECK(option_travels("cpus") && option_travels("cmdline"));
+	for (i = 0; stay[i]; i++)
+		CHECK(!option_travels(stay[i]));
+}
+
+static const struct unit_test tests[] = {
+	TEST(state_file_is_read_back),
+	TEST(section_is_not_read_past_its_end),
+	TEST(state_file_cut_anywhere_is_refused),
+	TEST(state_file_with_a_flipped_bit_is_refused),
+	TEST(foreign_files_are_named_as_such),
+	TEST(sections_that_lie_about_themselves_are_refused),
+	TEST(sum_sees_every_bit_and_no_holes),
+	TEST(ram_comes_back_mapped_or_copied),
+	TEST(ram_file_that_is_not_right_is_refused),
+	TEST(increment_has_what_was_noted),
+	TEST(extents_that_lie_are_refused),
+	TEST(devices_go_on_where_they_were),
+	TEST(devices_of_another_machine_are_refused),
+	TEST(only_what_opens_nothing_travels),
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	return run_units(argc, argv, tests);
+}
