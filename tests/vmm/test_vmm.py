@@ -92,7 +92,7 @@ def test_every_unit_is_listed(out: Path) -> None:
         assert listed == unit_names(program)
 
 
-@pytest.mark.parametrize("what", ["devices", "packed", "control"])
+@pytest.mark.parametrize("what", ["devices", "packed", "control", "gdb"])
 def test_fuzzed(out: Path, what: str) -> None:
     """The same scripts for the same seed; HYPERGEN_FUZZ_SECONDS makes it longer."""
     seed = os.environ.get("HYPERGEN_FUZZ_SEED", "1")

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "gdb/gdb.h"
 #include "snapshot/snapshot.h"
 #include "vm.h"
 
@@ -45,6 +46,11 @@ json_t *snapshot_command(struct vm *vm, struct control *c, json_t *args, char *t
 		snprintf(text, len,
 			 "give 'state' and 'memory', names by getfd of two files that are open for "
 			 "writing, and as 'base' an id");
+		return NULL;
+	}
+	if (gdb_breakpoints(vm)) {
+		snprintf(text, len,
+			 "a debugger's breakpoints stand in guest RAM; delete them first");
 		return NULL;
 	}
 	r.base = base ? below : NULL;

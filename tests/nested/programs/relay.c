@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * relay NAME SOCKET: carries bytes between the virtio-serial port called NAME and a Unix socket,
- * one connection after another.  The socket is connected to once somebody is at the port's
- * other end, and given up when they leave (POLLHUP on the port says so).
+ * relay NAME SOCKET [QMP]: carries bytes between the virtio-serial port called NAME and a Unix
+ * socket, one connection after another.  The socket is connected to once somebody is at the port's
+ * other end, and given up when they leave (POLLHUP on the port says so).  The commands QMP are sent
+ * first, and what answers them is dropped.
  */
 #include <fcntl.h>
 #include <glob.h>
@@ -57,7 +58,29 @@ static bool move(int from, int to)
 	return n > 0;
 }
 
-static void serve(int port, const char *path)
+/* One answer a command. */
+static void speak_qmp(int fd, const char *commands)
+{
+	size_t want = 0, len = 0;
+	const char *p;
+	char line[4096];
+
+	for (p = commands; (p = strstr(p, "execute")); p++)
+		want++;
+	if (write(fd, commands, strlen(commands)) < 0)
+		die("QMP");
+	while (want && len < sizeof(line) - 1 && read(fd, line + len, 1) == 1) {
+		if (line[len++] != '\n')
+			continue;
+		line[len] = '\0';
+		len = 0;
+		if (strstr(line, "\"error\""))
+			fputs(line, stderr);
+		want -= strstr(line, "\"return\"") || strstr(line, "\"error\"");
+	}
+}
+
+static void serve(int port, const char *path, const char *qmp)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct pollfd fds[2] = {{.fd = port, .events = POLLIN}, {.events = POLLIN}};
@@ -70,6 +93,8 @@ static void serve(int port, const char *path)
 		usleep(100000);
 		return;
 	}
+	if (qmp)
+		speak_qmp(fds[1].fd, qmp);
 	for (;;) {
 		if (poll(fds, 2, -1) < 0)
 			die("poll");
@@ -84,7 +109,7 @@ int main(int argc, char **argv)
 {
 	struct pollfd port = {.events = POLLIN};
 
-	if (argc != 3)
+	if (argc < 3)
 		return 2;
 	port.fd = open_port(argv[1]);
 	if (port.fd < 0)
@@ -96,6 +121,6 @@ int main(int argc, char **argv)
 		if (port.revents & POLLHUP)
 			usleep(50000);
 		else
-			serve(port.fd, argv[2]);
+			serve(port.fd, argv[2], argv[3]);
 	}
 }
