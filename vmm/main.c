@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "footprint.h"
 #include "jail/jail.h"
 #include "log.h"
 #include "options.h"
@@ -70,6 +71,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 		 (unsigned long long)(cfg->memory.size >> 20));
 	if (ready_fd >= 0)
 		detach(ready_fd);
+	footprint_forget_start();
 	how = vm_run(&vm);
 	vm_destroy(&vm);
 	if (how == REQUEST_ERROR) {

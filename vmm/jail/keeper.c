@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "footprint.h"
 #include "jail/layers.h"
 
 #define NAME "hg-vmm-keeper"
@@ -91,6 +92,7 @@ static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched
 	siginfo_t info;
 	int status, signal;
 
+	footprint_forget_start();
 	for (;;) {
 		signal = sigwaitinfo(watched, &info);
 		if (signal == SIGCHLD && waitpid(vmm, &status, WNOHANG) == vmm)
