@@ -99,13 +99,13 @@ def test_a_multiboot_kernel_gets_what_the_specification_says(nest: Nest, image: 
     nest.sh("printf 'the module' >/run/module")
     text = start(
         nest,
-        *("--kernel", f"/nest/{image}", "--initrd", "/run/module", "--memory", "64M"),
+        *("--kernel", f"/nest/{image}", "--initrd", "/run/module", "--memory", "16M"),
         *("--serial", "--cmdline", "one=1 two"),
     )
     assert "magic 2badb002\nflags 24d\npaging 0\n" in text
-    assert "\nlower 27f\nupper fc00\n" in text
+    assert "\nlower 27f\nupper 3c00\n" in text
     assert "\ncmdline one=1 two\nloader hg-vmm\n" in text
-    assert "\nmap 0 9fc00 1\nmap 9fc00 60400 2\nmap 100000 3f00000 1\n" in text
+    assert "\nmap 0 9fc00 1\nmap 9fc00 60400 2\nmap 100000 f00000 1\n" in text
     assert "\nmodule the module\nbss 0\n" in text
 
 

@@ -138,3 +138,16 @@ def test_vcpus_stay_on_their_cpus(nest: Nest) -> None:
     done = nest.vmm("--kernel", "/nest/vmlinux", "--cpu-affinity", "5")
     assert done.status == 2
     assert "host CPU 5 may not be used here: 0 to 1 at most" in done.output
+
+
+def test_64_vcpus(nest: Nest) -> None:
+    """All are made and told of; only some are started, which under emulation takes its time."""
+    text = nest.guest(
+        "cd /sys/devices/system/cpu; cat present; echo 1 >cpu63/online; cat online\n"
+        "cat cpu63/topology/physical_package_id cpu63/topology/core_id",
+        cpus="64,sockets=2",
+        memory="192M",
+        append="maxcpus=2",
+        seconds=120,
+    ).console()
+    assert text.splitlines()[:4] == ["0-63", "0-1,63", "1", "31"]
