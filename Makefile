@@ -42,8 +42,8 @@ test: $(READY) ## everything: build, unit, fuzz and end-to-end tests; ARGS= goes
 check: $(READY) ## linters and the quick tests, under a minute
 	@$(HYPERGEN) check
 
-fuzz: $(READY) ## fuzz the VMM's devices under ASan and UBSan; ARGS= goes to the fuzzer
-	@$(HYPERGEN) fuzz -- $(ARGS)
+fuzz: $(READY) ## fuzz the VMM under ASan and UBSan; TARGET=name (all), SECONDS=each (10)
+	@$(HYPERGEN) fuzz $(if $(TARGET),--target $(TARGET)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 bench: $(READY) ## the figures of docs/performance.md, measured now
 	@$(HYPERGEN) bench -- $(ARGS)

@@ -265,16 +265,39 @@ def vmm_verb(cfg: BuildConfig, target: str) -> None:
     click.echo(vmm.build(cfg) if target == "all" else vmm.make(cfg, target))
 
 
-@verb("fuzz", needs="build", context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def fuzz(cfg: BuildConfig, arguments: tuple[str, ...]) -> int:
-    """Fuzz the VMM's devices in process, under AddressSanitizer and UBSan. Needs no KVM.
+@verb("fuzz", needs="build")
+@click.option("--target", default="", help="One of them; see --list.  [default: all]")
+@click.option("--seconds", default=10, show_default=True, help="How long, each.")
+@click.option("--seed", default=1, show_default=True, help="The same scripts for the same seed.")
+@click.option("--list", "listing", is_flag=True, help="Print the names of the fuzzers.")
+@click.argument("files", nargs=-1)
+def fuzz(
+    cfg: BuildConfig, target: str, seconds: int, seed: int, listing: bool, files: tuple[str, ...]
+) -> int:
+    """Fuzz parts of the VMM in process, under AddressSanitizer and UBSan. Needs no KVM.
 
-    ARGUMENTS go to the fuzzer. Example: hypergen fuzz -- --help
+    With FILES, replays those scripts instead.
+
+    Example: hypergen fuzz --target devices --seconds 600
     """
     from hypergen import run, vmm
+    from hypergen.errors import UserError
 
-    return run.interactive([vmm.make(cfg, "fuzz"), *arguments])
+    names = vmm.fuzzers()
+    if listing:
+        click.echo("\n".join(names))
+        return 0
+    if target and target not in names:
+        raise UserError(f"no fuzzer '{target}'; there are {', '.join(names)}")
+    if files and not target:
+        raise UserError("name the fuzzer that the files are for: --target NAME")
+    folder = vmm.make(cfg, "fuzz").parent
+    for name in [target] if target else names:
+        click.echo(f"fuzz-{name}:", err=True)
+        words = list(files) or ["-s", str(seed), "-t", str(seconds)]
+        if status := run.interactive([folder / f"fuzz-{name}", *words]):
+            return status
+    return 0
 
 
 # --- configuration ----------------------------------------------------------------------------

@@ -15,6 +15,12 @@ TARGETS = {"all": "hg-vmm", "asan": "hg-vmm.asan", "fuzz": "fuzz-devices"}
 """What ``vmm/Makefile`` can make, and the file that comes of it."""
 
 
+def fuzzers() -> list[str]:
+    """The names of the fuzzers, each a ``tests/vmm/fuzz_NAME.c``."""
+    sources = (TOP / "tests" / "vmm").glob("fuzz_*.c")
+    return sorted(path.stem.removeprefix("fuzz_") for path in sources)
+
+
 def folder(cfg: BuildConfig) -> Path:
     """The build folder. One a source tree: two checkouts' file times cannot be compared."""
     path = cfg.work / "vmm"

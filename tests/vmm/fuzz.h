@@ -3,7 +3,8 @@
  * What the fuzzers share.  Each has the interface of libFuzzer, and a main() of its own:
  *
  *	fuzz-NAME [-s SEED] [-t SECONDS]   random scripts, the same for the same seed
- *	fuzz-NAME FILE...                  replays scripts
+ *	fuzz-NAME FILE...                  replays scripts; of NAME.hex, what its text means:
+ *	                                   hexadecimal digits, comments from a '#' on
  *
  * With -DFUZZ_ENGINE there is no main(): link with clang -fsanitize=fuzzer.
  * It fails by a sanitizer's report, a crash, or a round that takes longer than ROUND_LIMIT.
@@ -11,6 +12,7 @@
 #ifndef TEST_FUZZ_H
 #define TEST_FUZZ_H
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -50,15 +52,43 @@ static uint64_t next_random(uint64_t *state) /* xorshift64* */
 	return *state * 2685821657736338717ull;
 }
 
+/* Text to bytes, in place. */
+static size_t from_hex(char *text, size_t len)
+{
+	size_t i, n = 0;
+	bool comment = false, half = false;
+	unsigned int digit, byte = 0;
+
+	for (i = 0; i < len; i++) {
+		comment = text[i] == '#' || (comment && text[i] != '\n');
+		if (comment || !isxdigit((unsigned char)text[i]))
+			continue;
+		digit = isdigit((unsigned char)text[i]) ? text[i] - '0' : (text[i] | 32) - 'a' + 10;
+		byte = byte << 4 | digit;
+		if (half)
+			text[n++] = (char)byte;
+		half = !half;
+	}
+	return n;
+}
+
 static void replay(const char *path)
 {
-	uint8_t data[SCRIPT_MAX];
+	static char data[16 * SCRIPT_MAX];
 	int fd = open(path, O_RDONLY);
 	ssize_t n = fd < 0 ? -1 : read(fd, data, sizeof(data));
+	uint8_t *exact;
 
 	CHECK(n >= 0);
 	close(fd);
-	LLVMFuzzerTestOneInput(data, n);
+	if (strlen(path) > 4 && !strcmp(path + strlen(path) - 4, ".hex"))
+		n = from_hex(data, n);
+	exact = malloc(n ? n : 1); /* so that the sanitizer sees a read past its end */
+	memcpy(exact, data, n);
+	alarm(ROUND_LIMIT);
+	LLVMFuzzerTestOneInput(exact, n);
+	alarm(0);
+	free(exact);
 }
 
 int main(int argc, char **argv)
@@ -79,8 +109,11 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	LLVMFuzzerInitialize(&argc, &argv);
-	for (; optind < argc; optind++)
-		replay(argv[optind]);
+	if (optind < argc) {
+		for (; optind < argc; optind++)
+			replay(argv[optind]);
+		return 0;
+	}
 	end = time(NULL) + seconds;
 	for (round = 0; time(NULL) < end; round++) {
 		state = (seed << 32) + round + 88172645463325252ull;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 
 VMM = Path(__file__).resolve().parents[2] / "vmm"
 SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
-FUZZ_SECONDS = int(os.environ.get("HYPERGEN_FUZZ_SECONDS", "6"))
+FUZZ_SECONDS = int(os.environ.get("HYPERGEN_FUZZ_SECONDS", "4"))
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("make") or not shutil.which(os.environ.get("CC", "cc")),
@@ -42,7 +43,7 @@ def build(out: Path, *targets: str) -> None:
 @pytest.fixture(scope="session")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vmm-build")
-    build(folder, "all", "asan", "units", "fuzz")
+    build(folder, "all", "asan", "attack", "units", "fuzz")
     return folder
 
 
@@ -92,12 +93,13 @@ def test_every_unit_is_listed(out: Path) -> None:
         assert listed == unit_names(program)
 
 
-@pytest.mark.parametrize("what", ["devices", "packed", "control", "gdb"])
-def test_fuzzed(out: Path, what: str) -> None:
-    """The same scripts for the same seed; HYPERGEN_FUZZ_SECONDS makes it longer."""
-    seed = os.environ.get("HYPERGEN_FUZZ_SEED", "1")
+FUZZERS = sorted(p.stem.removeprefix("fuzz_") for p in Path(__file__).parent.glob("fuzz_*.c"))
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def fuzz(out: Path, what: str, *args: str) -> str:
     done = subprocess.run(
-        [str(out / f"fuzz-{what}"), "-s", seed, "-t", str(FUZZ_SECONDS)],
+        [str(out / f"fuzz-{what}"), *args],
         check=False,
         capture_output=True,
         text=True,
@@ -105,7 +107,79 @@ def test_fuzzed(out: Path, what: str) -> None:
         env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert int(done.stderr.split()[0]) > 100, "the fuzzer ran hardly anything"
+    return done.stderr
+
+
+@pytest.mark.parametrize("what", FUZZERS)
+def test_fuzzed(out: Path, what: str) -> None:
+    """The same scripts for the same seed; HYPERGEN_FUZZ_SECONDS makes it longer."""
+    seed = os.environ.get("HYPERGEN_FUZZ_SEED", "1")
+    said = fuzz(out, what, "-s", seed, "-t", str(FUZZ_SECONDS))
+    assert int(said.split()[0]) > 100, "the fuzzer ran hardly anything"
+
+
+@pytest.mark.parametrize("what", FUZZERS)
+def test_corpus(out: Path, what: str) -> None:
+    """Scripts that once found something, or that chance would not find soon."""
+    files = sorted(str(path) for path in (CORPUS / what).glob("*.hex"))
+    assert files, f"no corpus for fuzz_{what}.c"
+    fuzz(out, what, *files)
+
+
+# --- the jail, attacked from inside (attack.c) ---
+
+
+def attack(out: Path, folder: Path, who: str, name: str, *, filtered: bool) -> str:
+    """How one attempt ended: ``killed`` by the filter, or what the attacker was told."""
+    environment = {**os.environ, "HG_ATTACK": f"{who}:{name}", "HG_ATTACK_BARE": "1"}
+    if not filtered:
+        environment["HG_ATTACK_NO_SECCOMP"] = "1"
+    done = subprocess.run(
+        [str(out / "hg-attack"), "--kernel", str(folder / "kernel"), "--run-dir", str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=20 * SCALE,
+    )
+    said = [line for line in done.stderr.splitlines() if line.startswith(f"attack {name}: ")]
+    assert said and said[0].endswith(": begins"), (who, name, done.stderr)
+    if len(said) == 1:
+        assert done.returncode == -signal.SIGSYS, (who, name, done.returncode, done.stderr)
+        return "killed"
+    return said[1].removeprefix(f"attack {name}: ")
+
+
+def attacks(out: Path) -> list[tuple[str, str, str]]:
+    listed = subprocess.check_output([str(out / "hg-attack"), "--list"], text=True)
+    rows = [line.split() for line in listed.splitlines()]
+    assert len(rows) > 40
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+@pytest.mark.parametrize("who", ["loop", "vcpu"])
+def test_the_filter_stops_each_attack(out: Path, short_tmp: Path, who: str) -> None:
+    (short_tmp / "kernel").write_bytes(b"no kernel")
+    for name, classes, _ in attacks(out):
+        if who == "vcpu" or classes == "both":
+            ended = attack(out, short_tmp, who, name, filtered=True)
+            if (who, name) == ("loop", "clone3"):  # refused, so that libc tries clone
+                assert ended == "refused: Function not implemented"
+            else:
+                assert ended == "killed", (who, name, ended)
+    assert not (short_tmp / "new-file").exists()
+
+
+def test_the_other_layers_stop_attacks_without_the_filter(out: Path, short_tmp: Path) -> None:
+    (short_tmp / "kernel").write_bytes(b"no kernel")
+    attack(out, short_tmp, "loop", "chroot", filtered=False)
+    if "refuses a" in (short_tmp / "vmm.log").read_text():
+        pytest.skip("no namespaces here: " + (short_tmp / "vmm.log").read_text())
+    for name, _, layers in attacks(out):
+        if layers == "layered":
+            ended = attack(out, short_tmp, "loop", name, filtered=False)
+            assert ended.startswith("refused: "), (name, ended)
 
 
 # --- command line ---

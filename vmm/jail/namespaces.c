@@ -5,9 +5,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -72,21 +74,22 @@ void namespaces_before_fork(void)
 		jail_lacks("a PID namespace");
 }
 
-/* A folder to be the root, and the working directory in it. */
-static int mount_root(const char *run_dir)
+/* `home`, or an empty tmpfs, to be the root; it is the working directory then. */
+static int mount_root(const char *home)
 {
-	const char *at = run_dir ? run_dir : "/dev";
-	int r;
+	const char *empty = "/dev"; /* any folder that is there */
 
 	/* What we mount and unmount is nobody else's business. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return -1;
-	if (run_dir)
-		r = mount(run_dir, run_dir, NULL, MS_BIND, NULL) ||
-		    mount(NULL, run_dir, NULL, MS_REMOUNT | MS_BIND | MOUNT_FLAGS, NULL);
-	else
-		r = mount("none", at, "tmpfs", MOUNT_FLAGS | MS_RDONLY, "nr_inodes=1,mode=555");
-	return r || chdir(at) ? -1 : 0;
+	if (!home) {
+		if (mount("none", empty, "tmpfs", MOUNT_FLAGS | MS_RDONLY, "nr_inodes=1,mode=555"))
+			return -1;
+		return chdir(empty);
+	}
+	if (mount(home, home, NULL, MS_BIND, NULL) || chdir(home))
+		return -1;
+	return mount(NULL, home, NULL, MS_REMOUNT | MS_BIND | MOUNT_FLAGS, NULL);
 }
 
 /*
@@ -107,15 +110,21 @@ static int change_root(void)
 
 int namespaces_enter(const char *run_dir, struct error *e)
 {
+	char home[PATH_MAX]; /* a relative path would go on to name what the mount covers */
 	size_t i;
 
+	if (run_dir && !realpath(run_dir, home))
+		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (unshare(kinds[i].flag))
 			jail_lacks(kinds[i].name);
-	if (unshare(CLONE_NEWNS) == 0 && mount_root(run_dir) == 0 && change_root() == 0)
+	if (unshare(CLONE_NEWNS) == 0 && mount_root(run_dir ? home : NULL) == 0 &&
+	    change_root() == 0)
 		return 0;
 	jail_lacks("a mount namespace");
-	if (run_dir && chdir(run_dir))
+	if (run_dir && chdir(home))
 		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
+	if (run_dir && chroot("."))
+		jail_lacks("a root of its own");
 	return 0;
 }
