@@ -125,7 +125,7 @@ static int add_ioeventfds_of(struct vm *vm, const struct virtio_dev *dev, uint64
 
 	if (dev->notifiers)
 		return notifiers_connect(dev, vm->vm_fd, window);
-	if (dev->ops->notify_inline)
+	if (dev->notify_inline)
 		return 0;
 	if (!dev->kick_queues)
 		return ioctl(vm->vm_fd, KVM_IOEVENTFD, &io);

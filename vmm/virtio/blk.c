@@ -268,6 +268,7 @@ struct virtio_dev *blk_create(const struct guest_memory *mem, struct loop *loop,
 		blk_release(b);
 		return NULL;
 	}
+	b->dev.notify_inline = io_in_memory(&b->io);
 	offer(b);
 	return &b->dev;
 }

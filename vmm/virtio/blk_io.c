@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -101,8 +103,10 @@ static bool fits(const struct io *io)
 
 void io_start(struct io_engine *e, struct io *io)
 {
-	struct io_uring_sqe *sqe = e->have_ring && fits(io) ? io_uring_get_sqe(&e->ring) : NULL;
+	struct io_uring_sqe *sqe = NULL;
 
+	if (e->have_ring && !e->memory[io->file] && fits(io))
+		sqe = io_uring_get_sqe(&e->ring);
 	if (!sqe) {
 		run_plain(e, io); /* also when the ring is full: never wait for room */
 		return;
@@ -198,13 +202,41 @@ static int restrict_ring(struct io_uring *ring)
 	return io_uring_register_restrictions(ring, r, sizeof(ops) + 1);
 }
 
+/*
+ * A tmpfs knows no non-blocking calls: io_uring would hand each one to a worker thread, two
+ * switches for a copy from memory to memory.
+ */
+static bool is_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
+					 fs.f_type == HUGETLBFS_MAGIC);
+}
+
+bool io_in_memory(const struct io_engine *e)
+{
+	unsigned int i;
+
+	for (i = 0; i < IO_FILES; i++)
+		if (e->fds[i] >= 0 && !e->memory[i])
+			return false;
+	return true;
+}
+
 int io_open(struct io_engine *e, struct loop *loop, const int fds[IO_FILES], unsigned int depth,
 	    void (*on_ready)(void *arg, uint32_t events), void *arg)
 {
+	unsigned int i;
+
 	memset(e, 0, sizeof(*e));
 	memcpy(e->fds, fds, sizeof(e->fds));
 	e->loop = loop;
 	e->ended_tail = &e->ended;
+	for (i = 0; i < IO_FILES; i++)
+		e->memory[i] = fds[i] >= 0 && is_memory(fds[i]);
+	if (io_in_memory(e))
+		return 0;
 	if (io_uring_queue_init(depth, &e->ring, IORING_SETUP_R_DISABLED) < 0)
 		return 0; /* no io_uring here, or not for us: plain system calls do it */
 	if (io_uring_register_files(&e->ring, fds, IO_FILES) || restrict_ring(&e->ring) ||

@@ -44,10 +44,14 @@ struct io_engine {
 	struct io_uring ring;
 	struct loop_source ready; /* something has ended: io_run() is due */
 	int fds[IO_FILES];	  /* -1: none */
+	bool memory[IO_FILES];	  /* in RAM: an operation never waits, so plain calls do it */
 	unsigned int queued;	  /* not yet handed over */
 	unsigned int in_flight;
 	struct io *ended, **ended_tail; /* done with plain calls; callbacks are still to come */
 };
+
+/* True when all of them are files in RAM: io_start() has done its work when it returns. */
+bool io_in_memory(const struct io_engine *e);
 
 /*
  * `depth` operations at once without waiting for room.  on_ready(arg) runs in the loop.

@@ -29,12 +29,7 @@ struct virtio_ops {
 	const char *name;
 	unsigned int nqueues; /* unless the device sets its own before virtio_init() */
 	uint16_t queue_size;
-	/*
-	 * True: notify() runs in the vCPU that kicked, before it goes on.  For devices that
-	 * answer at once this saves a thread switch, and a guest that spins for the answer
-	 * (Linux's hvc0) finds it there.  False: an ioeventfd wakes the event loop.
-	 */
-	bool notify_inline;
+	bool notify_inline;			  /* what virtio_dev.notify_inline begins as */
 	void (*activate)(struct virtio_dev *dev); /* DRIVER_OK was set; may be NULL */
 	void (*notify)(struct virtio_dev *dev, unsigned int queue);
 	/*
@@ -75,6 +70,12 @@ struct virtio_dev {
 	uint64_t features;	  /* offered; VERSION_1, EVENT_IDX, INDIRECT_DESC are added */
 	uint64_t driver_features; /* accepted */
 	uint32_t device_features_sel, driver_features_sel, queue_sel;
+	/*
+	 * True: notify() runs in the vCPU that kicked, before it goes on.  For devices that
+	 * answer at once this saves a thread switch, and a guest that spins for the answer
+	 * (Linux's hvc0) finds it there.  False: an ioeventfd wakes the event loop.
+	 */
+	bool notify_inline;
 	bool split_only; /* the rings are served by somebody who knows no packed ones (vhost) */
 	uint8_t status;
 	atomic_uint isr;	/* InterruptStatus: 1 used buffer, 2 configuration */

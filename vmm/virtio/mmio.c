@@ -37,6 +37,7 @@ int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
 	dev->lock = loop->lock;
 	dev->features |= COMMON_FEATURES;
 	dev->kick = (struct loop_source){.fd = -1, .fn = on_kick, .arg = dev};
+	dev->notify_inline |= ops->notify_inline;
 	if (!dev->nqueues)
 		dev->nqueues = ops->nqueues;
 	for (i = 0; i < dev->nqueues; i++)
@@ -247,7 +248,7 @@ static void write_status(struct virtio_dev *dev, uint32_t value)
 		if (dev->ops->activate)
 			dev->ops->activate(dev);
 		/* What waits in the queues already is served where kicks are: in the loop. */
-		if (dev->ops->notify_inline)
+		if (dev->notify_inline)
 			virtio_kick(dev);
 		else
 			defer_kick(dev);
