@@ -11,8 +11,12 @@
 #include "mptable.h"
 #include "snapshot/snapshot.h"
 #include "virtio/notifiers.h"
+#include "virtio/window.h"
 #include "vm.h"
 #include "vmgenid.h"
+
+/* KVM's memory slots: RAM below the hole and above it, and the devices' registers. */
+enum { SLOT_LOW, SLOT_HIGH, SLOT_WINDOWS };
 
 static int kvm_error(struct error *e, const char *what)
 {
@@ -88,9 +92,9 @@ static int set_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t len, ui
 
 int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e)
 {
-	if (set_slot(vm, 0, 0, vm->mem.low, flags, e))
+	if (set_slot(vm, SLOT_LOW, 0, vm->mem.low, flags, e))
 		return -1;
-	return set_slot(vm, 1, HOLE_END, vm->mem.size - vm->mem.low, flags, e);
+	return set_slot(vm, SLOT_HIGH, HOLE_END, vm->mem.size - vm->mem.low, flags, e);
 }
 
 /* GSI n is pin n of the IOAPIC and nothing else; KVM's default adds the 8259s, unused here. */
@@ -138,12 +142,29 @@ static int add_ioeventfds_of(struct vm *vm, const struct virtio_dev *dev, uint64
 
 static int add_ioeventfds(struct vm *vm, struct error *e)
 {
+	uint64_t window = VIRTIO_MMIO_BASE;
 	unsigned int i;
 
-	for (i = 0; i < vm->ndevices; i++)
-		if (add_ioeventfds_of(vm, vm->devices[i],
-				      VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE))
+	for (i = 0; i < vm->ndevices; i++, window += VIRTIO_MMIO_STRIDE)
+		if (add_ioeventfds_of(vm, vm->devices[i], window) ||
+		    window_swallow_ack(vm->vm_fd, window, vm->nobody))
 			return kvm_error(e, "KVM_IOEVENTFD or KVM_IRQFD");
+	return 0;
+}
+
+/* The guest's view of the devices' registers: it reads them without an exit. */
+static int add_windows(struct vm *vm, struct error *e)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = SLOT_WINDOWS,
+		.flags = KVM_MEM_READONLY,
+		.guest_phys_addr = VIRTIO_MMIO_BASE,
+		.memory_size = vm->ndevices * VIRTIO_MMIO_STRIDE,
+		.userspace_addr = (uintptr_t)vm->windows,
+	};
+
+	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
+		return kvm_error(e, "KVM_SET_USER_MEMORY_REGION");
 	return 0;
 }
 
@@ -172,9 +193,13 @@ int machine_build(struct vm *vm, struct error *e)
 	for (i = 0; i < vm->cfg->cpus; i++)
 		if (vcpu_create(vm, i, e))
 			return -1;
-	if (add_ioeventfds(vm, e))
+	if (add_windows(vm, e) || add_ioeventfds(vm, e))
 		return -1;
-	return vm->restoring ? snapshot_load(vm->restoring, vm, e) : load_guest(vm, e);
+	if (vm->restoring ? snapshot_load(vm->restoring, vm, e) : load_guest(vm, e))
+		return -1;
+	for (i = 0; i < vm->ndevices; i++)
+		virtio_publish(vm->devices[i]);
+	return 0;
 }
 
 void machine_teardown(struct vm *vm)

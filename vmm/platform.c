@@ -3,7 +3,9 @@
 #include <linux/virtio_config.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "control.h"
 #include "log.h"
@@ -15,6 +17,7 @@
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
+#include "virtio/window.h"
 #include "vm.h"
 
 #define SLP_EN	      0x20 /* SLEEP_CONTROL_REG, ACPI 6.4 section 4.8.3.7 */
@@ -127,6 +130,7 @@ static int add_device(struct vm *vm, struct virtio_dev *dev, struct error *e)
 	dev->irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_VIRTIO + i};
 	bus_claim(&vm->mmio, VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE, VIRTIO_MMIO_STRIDE,
 		  virtio_mmio_access, dev, true);
+	window_attach(dev, vm->windows + i * VIRTIO_MMIO_STRIDE);
 	vm->devices[vm->ndevices++] = dev;
 	return 0;
 }
@@ -169,6 +173,10 @@ static int add_devices(struct vm *vm, struct error *e)
 	const struct vm_config *cfg = vm->cfg;
 	unsigned int i;
 
+	vm->windows = windows_create(MAX_VIRTIO);
+	vm->nobody = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!vm->windows || vm->nobody < 0)
+		return error_set(e, ERROR_MACHINE, "devices: %s", strerror(errno));
 	vm->vcon = virtio_console_create(&vm->mem, &vm->loop, vm->console, e);
 	if (add_device(vm, vm->vcon, e))
 		return -1;

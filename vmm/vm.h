@@ -76,6 +76,8 @@ struct vm {
 	struct bus ports, mmio;
 	struct virtio_dev *devices[MAX_VIRTIO];
 	unsigned int ndevices;
+	uint8_t *windows; /* a page a device: its registers as the guest reads them */
+	int nobody;	  /* an eventfd that nobody reads */
 	struct virtio_dev *vcon;
 	struct virtio_dev *disks[MAX_DISKS]; /* also in devices[] */
 	struct virtio_dev *balloon;	     /* NULL: none */

@@ -79,7 +79,8 @@ struct virtio_dev {
 	bool split_only; /* the rings are served by somebody who knows no packed ones (vhost) */
 	uint8_t status;
 	atomic_uint isr;	/* InterruptStatus: 1 used buffer, 2 configuration */
-	atomic_uint isr_always; /* bits that read as set in any case (virtio/notifiers.h) */
+	atomic_uint isr_always; /* bits that read as set in any case (virtio/window.h) */
+	uint8_t *window;	/* where the guest reads the registers; NULL: by an exit */
 	uint32_t config_generation;
 	unsigned int nqueues;
 	struct vq queues[VIRTIO_MAX_QUEUES];
@@ -124,6 +125,11 @@ static inline bool virtio_has(const struct virtio_dev *dev, unsigned int feature
 {
 	return dev->driver_features >> feature & 1;
 }
+
+uint32_t virtio_read_register(struct virtio_dev *dev, uint32_t offset);
+
+/* Something that the driver reads was changed: brings dev->window up to date. */
+void virtio_publish(struct virtio_dev *dev);
 
 /* One access to the register window (virtio/mmio.c); a bus_fn that takes the lock itself. */
 #define VIRTIO_MMIO_NOTIFY 0x50

@@ -82,6 +82,7 @@ void virtio_reset(struct virtio_dev *dev)
 	dev->driver_features = 0;
 	dev->device_features_sel = dev->driver_features_sel = dev->queue_sel = 0;
 	atomic_store(&dev->isr, 0);
+	virtio_publish(dev);
 }
 
 void virtio_signal(struct virtio_dev *dev, struct vq *q)
@@ -92,14 +93,6 @@ void virtio_signal(struct virtio_dev *dev, struct vq *q)
 	irq_pulse(&dev->irq);
 }
 
-static void defer_kick(struct virtio_dev *dev)
-{
-	uint64_t one = 1;
-
-	if (write(dev->kick.fd, &one, sizeof(one)) < 0)
-		log_guest("virtio-%s: a deferred kick was lost", dev->ops->name);
-}
-
 void virtio_finish(struct virtio_dev *dev, struct vq *q, int popped)
 {
 	if (popped < 0) {
@@ -107,17 +100,20 @@ void virtio_finish(struct virtio_dev *dev, struct vq *q, int popped)
 		return;
 	}
 	if (vq_arm(q))
-		defer_kick(dev);
+		virtio_kick_later(dev);
 	virtio_signal(dev, q);
 }
 
 void virtio_config_changed(struct virtio_dev *dev)
 {
+	bool tell = dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
+
 	dev->config_generation++;
-	if (!(dev->status & VIRTIO_CONFIG_S_DRIVER_OK))
-		return;
-	atomic_fetch_or(&dev->isr, VIRTIO_MMIO_INT_CONFIG);
-	irq_pulse(&dev->irq);
+	if (tell)
+		atomic_fetch_or(&dev->isr, VIRTIO_MMIO_INT_CONFIG);
+	virtio_publish(dev);
+	if (tell)
+		irq_pulse(&dev->irq);
 }
 
 void virtio_break(struct virtio_dev *dev, const char *why)
@@ -135,7 +131,7 @@ static struct vq *selected(struct virtio_dev *dev)
 	return dev->queue_sel < dev->nqueues ? &dev->queues[dev->queue_sel] : NULL;
 }
 
-static uint32_t read_register(struct virtio_dev *dev, uint32_t offset)
+uint32_t virtio_read_register(struct virtio_dev *dev, uint32_t offset)
 {
 	struct vq *q = selected(dev);
 
@@ -158,6 +154,8 @@ static uint32_t read_register(struct virtio_dev *dev, uint32_t offset)
 		return q && q->ready;
 	case VIRTIO_MMIO_STATUS:
 		return dev->status;
+	case VIRTIO_MMIO_INTERRUPT_STATUS:
+		return atomic_load(&dev->isr) | atomic_load(&dev->isr_always);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
 		return dev->config_generation;
 	case VIRTIO_MMIO_SHM_LEN_LOW:
@@ -251,7 +249,7 @@ static void write_status(struct virtio_dev *dev, uint32_t value)
 		if (dev->notify_inline)
 			virtio_kick(dev);
 		else
-			defer_kick(dev);
+			virtio_kick_later(dev);
 	}
 }
 
@@ -274,6 +272,9 @@ static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t val
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
 		if (value < dev->nqueues && virtio_is_running(dev))
 			dev->ops->notify(dev, value);
+		break;
+	case VIRTIO_MMIO_INTERRUPT_ACK:
+		atomic_fetch_and(&dev->isr, ~value);
 		break;
 	case VIRTIO_MMIO_STATUS:
 		write_status(dev, value);
@@ -299,16 +300,6 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 
 	if (write && len == 4)
 		memcpy(&value, data, 4);
-	/* Each interrupt costs these two; they need no lock. */
-	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS && !write && len == 4) {
-		value = atomic_load(&dev->isr) | atomic_load(&dev->isr_always);
-		memcpy(data, &value, 4);
-		return;
-	}
-	if (offset == VIRTIO_MMIO_INTERRUPT_ACK && write && len == 4) {
-		atomic_fetch_and(&dev->isr, ~value);
-		return;
-	}
 	loop_lock(dev->loop);
 	if (offset >= CONFIG_OFFSET) {
 		if (!write)
@@ -318,10 +309,12 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 	} else if (len == 4 && write) {
 		write_register(dev, offset, value);
 	} else if (len == 4) {
-		value = read_register(dev, offset);
+		value = virtio_read_register(dev, offset);
 		memcpy(data, &value, 4);
 	} else if (!write) {
 		memset(data, 0, len);
 	}
+	if (write && offset != VIRTIO_MMIO_QUEUE_NOTIFY)
+		virtio_publish(dev);
 	pthread_mutex_unlock(dev->lock);
 }

@@ -89,6 +89,7 @@ static int set_mac(struct net *n, const struct command *c)
 	if (c->data[0] & 1)
 		return -1; /* a group's address is nobody's own */
 	memcpy(n->config.mac, c->data, 6);
+	virtio_publish(&n->dev);
 	apply_filter(n);
 	return 0;
 }

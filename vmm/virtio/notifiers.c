@@ -22,7 +22,6 @@ static struct virtio_notifiers *allocate(void)
 	if (!n)
 		return NULL;
 	n->call = new_eventfd();
-	n->ack = new_eventfd();
 	for (i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		n->kick[i] = -1;
 	return n;
@@ -42,7 +41,7 @@ int notifiers_create(struct virtio_dev *dev, unsigned int first, unsigned int co
 		if (dev->notifiers->kick[i] < 0)
 			return -1;
 	}
-	return dev->notifiers->call < 0 || dev->notifiers->ack < 0 ? -1 : 0;
+	return dev->notifiers->call < 0 ? -1 : 0;
 }
 
 static void close_if(int fd)
@@ -60,7 +59,6 @@ void notifiers_destroy(struct virtio_dev *dev)
 	for (i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		close_if(dev->notifiers->kick[i]);
 	close_if(dev->notifiers->call);
-	close_if(dev->notifiers->ack);
 	free(dev->notifiers);
 	dev->notifiers = NULL;
 }
@@ -79,18 +77,13 @@ int notifiers_connect(const struct virtio_dev *dev, int vm_fd, uint64_t window_g
 		if (io.fd >= 0 && ioctl(vm_fd, KVM_IOEVENTFD, &io))
 			return -1;
 	}
-	/* Only this very value: an acknowledged change of configuration must come here. */
-	io.addr = window_gpa + VIRTIO_MMIO_INTERRUPT_ACK;
-	io.datamatch = VIRTIO_MMIO_INT_VRING;
-	io.fd = n->ack;
-	if (ioctl(vm_fd, KVM_IOEVENTFD, &io))
-		return -1;
 	return ioctl(vm_fd, KVM_IRQFD, &irq) ? -1 : 0;
 }
 
 void notifiers_activate(struct virtio_dev *dev, bool on)
 {
-	atomic_store(&dev->isr_always, on ? VIRTIO_MMIO_INT_VRING : 0);
+	if (!dev->window) /* else it is so anyway */
+		atomic_store(&dev->isr_always, on ? VIRTIO_MMIO_INT_VRING : 0);
 }
 
 static void signal_fd(int fd)

@@ -5,10 +5,8 @@
  * queue's `kick` when the guest notifies it (an ioeventfd), and interrupts the guest when
  * `call` is signalled (an irqfd); this program sees neither.
  *
- * InterruptStatus (virtio 1.2, 4.2.2): nobody here knows when such a queue was used, so
- * while they are active its bit 0 always reads as 1.  Drivers then look at their queues,
- * which is all the bit asks for (4.2.3.3), and a write of 1 to InterruptACK has no meaning
- * left: KVM hands it to `ack`, which nobody reads, instead of leaving the guest for it.
+ * Nobody here knows when such a queue was used; that InterruptStatus says so all the time
+ * (virtio/window.h) is why it works.
  */
 #ifndef HG_VIRTIO_NOTIFIERS_H
 #define HG_VIRTIO_NOTIFIERS_H
@@ -20,7 +18,6 @@
 
 struct virtio_notifiers {
 	int call;
-	int ack;
 	int kick[VIRTIO_MAX_QUEUES]; /* -1: served here: notify() runs in the vCPU that kicked */
 };
 
@@ -31,10 +28,10 @@ struct virtio_notifiers {
 int notifiers_create(struct virtio_dev *dev, unsigned int first, unsigned int count);
 void notifiers_destroy(struct virtio_dev *dev); /* those of dev, if it has some */
 
-/* Registers kicks, acknowledgement and call with a new KVM VM.  0, or -1 with errno. */
+/* Registers kicks and call with a new KVM VM.  0, or -1 with errno. */
 int notifiers_connect(const struct virtio_dev *dev, int vm_fd, uint64_t window_gpa);
 
-/* From now on (until false) interrupts come from outside too: see InterruptStatus above. */
+/* From now on (until false) interrupts come from outside too. */
 void notifiers_activate(struct virtio_dev *dev, bool on);
 
 /* Kicks the outside as the guest does; and interrupts the guest as the outside does. */
