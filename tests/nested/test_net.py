@@ -155,9 +155,7 @@ def test_a_tap_that_goes_away_is_a_pulled_cable(bridge: Nest, vhost: str) -> Non
 
 
 def test_a_tap_that_exists_is_used_and_left(bridge: Nest) -> None:
-    bridge.sh(
-        "ip tuntap add dev keep mode tap && ip link set keep master brt && ip link set keep up"
-    )
+    bridge.sh("busybox tunctl -t keep && ip link set keep master brt && ip link set keep up")
     bridge.guest(UP + f"ping -c 1 -W 5 {HOST}", options=["--net", "tap=keep,bridge=brt"])
     assert "keep" in bridge.sh("ls /sys/class/net")
     done = bridge.vmm("--kernel", "/nest/vmlinux", "--net", "tap=keep,queues=2")
@@ -190,7 +188,8 @@ def test_a_reboot_keeps_the_network(bridge: Nest) -> None:
     vm.qmp("system_reset")
     bridge.sh(
         f"n=0; until [ $(grep -ac '^up' {vm.folder}/console.log) = 2 ]; do\n"
-        "  sleep 0.2; n=$((n + 1)); [ $n -lt 300 ]; done"
+        "  sleep 0.2; n=$((n + 1)); [ $n -lt 900 ]; done",
+        240,
     )
 
 

@@ -131,10 +131,12 @@ int option_net(char *value, struct vm_config *cfg, struct error *e)
 static void default_mac(struct net_config *net, const char *vm_name, unsigned int index)
 {
 	const char *c = *vm_name ? vm_name : net->tap;
-	uint32_t h = 2166136261u + (*vm_name ? index : 0);
+	uint32_t h = 2166136261u;
 
 	for (; *c; c++)
 		h = (h ^ (uint8_t)*c) * 16777619u;
+	if (*vm_name)
+		h = (h ^ index) * 16777619u;
 	memcpy(net->mac, (uint8_t[]){0x52, 0x48, h >> 24, h >> 16, h >> 8, h}, 6);
 	net->mac[0] = (net->mac[0] & 0xfc) | 2;
 }

@@ -397,6 +397,7 @@ struct net *net_new(const struct guest_memory *mem, struct loop *loop, const str
 	n->dev.nqueues = 2 * n->npairs + 1;
 	n->dev.kick_queues = 2 * n->npairs;
 	n->dev.kick.fd = -1;
+	n->messages.fd = -1;
 	if (virtio_init(&n->dev, &net_ops, mem, loop) || new_pairs(n) ||
 	    ratelimit_init(&n->rx_limit, loop, &cfg->rx, on_rx_resume, n) ||
 	    ratelimit_init(&n->tx_limit, loop, &cfg->tx, on_tx_resume, n)) {

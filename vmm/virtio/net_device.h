@@ -77,12 +77,13 @@ struct net_backend {
 struct net {
 	struct virtio_dev dev; /* first: a virtio_dev pointer is ours */
 	const struct net_backend *backend;
-	void *stream;	     /* of net_stream.c */
-	unsigned int npairs; /* offered */
-	unsigned int active; /* in use */
-	bool gone;	     /* the backend is dead: the link stays down */
-	bool vhost;	     /* the kernel moves the packets */
-	uint8_t mac[6];	     /* as configured; the driver may set another one until reset */
+	void *stream;		     /* of net_stream.c */
+	struct loop_source messages; /* of net_tap.c: the tap was deleted */
+	unsigned int npairs;	     /* offered */
+	unsigned int active;	     /* in use */
+	bool gone;		     /* the backend is dead: the link stays down */
+	bool vhost;		     /* the kernel moves the packets */
+	uint8_t mac[6];		     /* as configured; the driver may set another one until reset */
 	struct virtio_net_config config;
 	struct net_filter filter;
 	struct ratelimit rx_limit, tx_limit;

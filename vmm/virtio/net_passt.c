@@ -16,12 +16,13 @@
 #include "virtio/net_device.h"
 
 #define ITS_END 3 /* passt's descriptor */
+#define NOBODY	"65534:65534"
 
 extern char **environ;
 
 static int spawn(const struct net_config *cfg, int fd, int said, pid_t *pid)
 {
-	const char *argv[12] = {"passt", "--quiet", "--fd", "3"};
+	const char *argv[16] = {"passt", "--quiet", "--fd", "3"};
 	posix_spawn_file_actions_t actions;
 	int n = 4, error;
 
@@ -30,6 +31,11 @@ static int spawn(const struct net_config *cfg, int fd, int said, pid_t *pid)
 	argv[n++] = cfg->tcp ? cfg->tcp : "none";
 	argv[n++] = "--udp-ports";
 	argv[n++] = cfg->udp ? cfg->udp : "none";
+	/* It gives up root, by default for a name that a small system does not know: nobody. */
+	if (!geteuid()) {
+		argv[n++] = "--runas";
+		argv[n++] = NOBODY;
+	}
 	error = posix_spawn_file_actions_init(&actions);
 	if (error)
 		return error;
@@ -42,19 +48,24 @@ static int spawn(const struct net_config *cfg, int fd, int said, pid_t *pid)
 	return error;
 }
 
-/* The first line of what it said, for the user. */
-static void first_line(int said, char *text, size_t size)
+/* The last line of what it said: the one that made it end. */
+static const char *last_line(int said, char *text, size_t size)
 {
 	ssize_t n = read(said, text, size - 1);
+	char *line;
 
+	while (n > 0 && text[n - 1] == '\n')
+		n--;
 	text[n > 0 ? n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
+	line = strrchr(text, '\n');
+	return line ? line + 1 : text;
 }
 
 /* Waits for its start, which is over when it has moved to the background. */
 static int await(pid_t pid, int said, struct error *e)
 {
-	char text[200];
+	char text[1000];
+	const char *line;
 	int status;
 
 	while (waitpid(pid, &status, 0) < 0)
@@ -62,9 +73,9 @@ static int await(pid_t pid, int said, struct error *e)
 			return error_set(e, ERROR_MACHINE, "passt: %s", strerror(errno));
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		return 0;
-	first_line(said, text, sizeof(text));
+	line = last_line(said, text, sizeof(text));
 	return error_set(e, ERROR_MACHINE, "passt did not start: %s",
-			 text[0] ? text : "it does not say why");
+			 line[0] ? line : "it does not say why");
 }
 
 static int start(const struct net_config *cfg, int fd, struct error *e)

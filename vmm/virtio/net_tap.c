@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A tap behind the network device: one descriptor a pair of queues. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,12 +119,63 @@ static int set_pairs(struct net *n, unsigned int active)
 	return 0;
 }
 
+/*
+ * A deleted tap wakes those who wait for packets.  With vhost that is not us: a message about
+ * the link is, and the kernel lets none through to us but this one (linux/rtnetlink.h).
+ */
+static void on_link_message(void *arg, uint32_t events)
+{
+	struct net *n = arg;
+	uint8_t message[64];
+
+	(void)events;
+	if (recv(n->messages.fd, message, sizeof(message), MSG_DONTWAIT) > 0)
+		net_lose_link(n, "the tap is gone");
+}
+
+static int watch_link(struct net *n, unsigned int index, struct error *e)
+{
+	struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK), 0, 5),
+		/* Leaving a bridge is such a message, too, but of the bridge's family. */
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
+			 NLMSG_HDRLEN + offsetof(struct ifinfomsg, ifi_family)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNSPEC, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 NLMSG_HDRLEN + offsetof(struct ifinfomsg, ifi_index)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(index), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	n->messages = (struct loop_source){.fn = on_link_message, .arg = n};
+	n->messages.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (n->messages.fd >= 0 &&
+	    !setsockopt(n->messages.fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) &&
+	    !bind(n->messages.fd, (struct sockaddr *)&addr, sizeof(addr)) &&
+	    !loop_add(n->dev.loop, &n->messages, EPOLLIN))
+		return 0;
+	return error_set(e, ERROR_MACHINE, "netlink: %s", strerror(errno));
+}
+
+static void tap_destroy(struct net *n)
+{
+	if (n->messages.fd < 0)
+		return;
+	loop_remove(n->dev.loop, &n->messages);
+	close(n->messages.fd);
+}
+
 static const struct net_backend tap_backend = {
 	.receive = packet_receive,
 	.send = packet_send,
 	.set_offloads = set_offloads,
 	.set_filter = set_filter,
 	.set_pairs = set_pairs,
+	.destroy = tap_destroy,
 };
 
 static const struct net_backend packet_backend = {
@@ -278,7 +334,7 @@ struct net *net_tap_create(const struct guest_memory *mem, struct loop *loop,
 		return NULL;
 	}
 	n = net_new(mem, loop, &cfg, &tap_backend, e);
-	if (n && !open_queues(n, &cfg, fd, e))
+	if (n && !open_queues(n, &cfg, fd, e) && !watch_link(n, if_nametoindex(cfg.tap), e))
 		return n;
 	if (n)
 		n->dev.ops->destroy(&n->dev);
