@@ -12,6 +12,7 @@ from hypergen.config import BuildConfig
 from hypergen.errors import HypergenError
 from tests.bench.overlay import Overlay
 from tests.nested.nest import Guest, Nest
+from tests.nested.test_snapshot import ask, restored, save, server
 
 HOST, GUEST, GATEWAY, PORT = "10.77.0.1", "10.77.0.2", "10.77.0.254", 7000
 MEGA = 1 << 20
@@ -191,6 +192,20 @@ def test_a_reboot_keeps_the_network(bridge: Nest) -> None:
         "  sleep 0.2; n=$((n + 1)); [ $n -lt 900 ]; done",
         240,
     )
+
+
+@pytest.mark.parametrize("vhost", ["on", "off"])
+def test_a_network_goes_on_from_a_snapshot(bridge: Nest, vhost: str) -> None:
+    net = ["--net", f"tap=t0,bridge=brt,queues=2,vhost={vhost}"]
+    vm = server(bridge, options=net, programs=["traffic"], cpus=2)
+    check = f"traffic put {HOST} {PORT} {MEGA} && traffic udp {HOST} {PORT} 5 1000"
+    assert "udp 5 answers" in ask(vm, UP + check)
+    assert save(vm).status == 0
+    assert "udp 5 answers" in ask(vm, check)  # the one that was saved goes on, too
+    vm.qmp("quit")
+    vm.ended()
+    again = restored(bridge, options=net)
+    assert "udp 5 answers" in ask(again, check)
 
 
 @pytest.fixture
