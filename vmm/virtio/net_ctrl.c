@@ -2,7 +2,6 @@
 /* The control queue (virtio 1.2, 5.1.6.5): what to receive, own address, pairs, offloads. */
 #include <string.h>
 
-#include "snapshot/format.h"
 #include "virtio/net_device.h"
 
 /* Class, command, and the longest argument that is looked at: two tables of addresses. */
@@ -162,38 +161,4 @@ void net_control(struct net *n, struct vq *q)
 			iov_write(chain->iov + chain->nread, chain->nwrite, 0, &ack, 1));
 	}
 	virtio_finish(&n->dev, q, r);
-}
-
-/* In a snapshot: all that commands have changed. */
-void net_save(const struct virtio_dev *dev, struct snap_out *out)
-{
-	const struct net *n = (const struct net *)dev;
-	const struct net_filter *f = &n->filter;
-
-	snap_put32(out, n->active);
-	snap_put32(out, f->promiscuous | f->all_multicast << 1 | f->overflow << 2);
-	snap_put32(out, f->count);
-	snap_put(out, f->macs, 6 * f->count);
-	snap_put(out, n->config.mac, 6);
-}
-
-int net_load(struct virtio_dev *dev, struct snap_in *in, struct error *e)
-{
-	struct net *n = (struct net *)dev;
-	uint32_t active = snap_take32(in), flags = snap_take32(in), count = snap_take32(in);
-
-	if (in->bad || !active || active > n->npairs || flags > 7 || count > NET_FILTER_MAX)
-		return error_set(e, ERROR_USER, "is damaged: virtio-net: impossible settings");
-	n->filter = (struct net_filter){.promiscuous = flags & 1,
-					.all_multicast = flags >> 1 & 1,
-					.overflow = flags >> 2 & 1,
-					.count = count};
-	snap_take_to(in, n->filter.macs, 6 * count);
-	snap_take_to(in, n->config.mac, 6);
-	apply_filter(n);
-	if (active > 1 && n->backend->set_pairs && n->backend->set_pairs(n, active))
-		return error_set(e, ERROR_MACHINE, "virtio-net: the tap refuses %u pairs of queues",
-				 active);
-	n->active = active;
-	return 0;
 }

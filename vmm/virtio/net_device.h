@@ -119,8 +119,6 @@ void net_forget(struct net_pair *p); /* at reset */
 
 /* net_ctrl.c */
 void net_control(struct net *n, struct vq *q);
-void net_save(const struct virtio_dev *dev, struct snap_out *out);
-int net_load(struct virtio_dev *dev, struct snap_in *in, struct error *e);
 
 /* net_tap.c */
 struct net *net_tap_create(const struct guest_memory *mem, struct loop *loop,
