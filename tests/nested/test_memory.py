@@ -96,7 +96,7 @@ def test_huge_pages_of_the_pool(nest: Nest, pool: str) -> None:
 def test_a_page_of_a_gibibyte(cfg: BuildConfig, overlay: Path, scratch: Path) -> None:
     # A host of its own: only while it boots is there a GiB in one piece for certain.
     append = ("-append", f"{APPEND} hugepagesz=1G hugepages=1")
-    with boot(cfg, overlay, scratch, "gibibyte", extra=append) as nest:
+    with boot(cfg, overlay, scratch, "gibibyte", memory=4096, extra=append) as nest:
         vm = sleeper(nest, "1G,hugepages=1G")
         assert ram(vm, 1024)["KernelPageSize"] == 1024 * MIB
         done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "1G,hugepages=1G")
