@@ -114,14 +114,6 @@ static bool send_one(struct vsock_unix *v, struct vq *q)
 	return n;
 }
 
-static void later(struct vsock_unix *v)
-{
-	uint64_t one = 1;
-
-	if (write(v->dev.kick.fd, &one, sizeof(one)) < 0)
-		log_guest("virtio-vsock: a deferred kick was lost");
-}
-
 void vsock_pump(struct vsock_unix *v)
 {
 	struct vq *q = &v->dev.queues[RX];
@@ -149,7 +141,7 @@ void vsock_pump(struct vsock_unix *v)
 	virtio_signal(&v->dev, q);
 	/* Packets that could not be answered may be answered now; and a long round goes on. */
 	if (round == q->size || (full && v->nrsts < VSOCK_MAX_RSTS))
-		later(v);
+		virtio_kick_later(&v->dev);
 }
 
 /* --- from the guest --- */
@@ -304,7 +296,7 @@ static void vsock_notify(struct virtio_dev *dev, unsigned int queue)
 
 	if (v->defer) {
 		v->defer--;
-		later(v); /* a vCPU's thread has no business with sockets */
+		virtio_kick_later(&v->dev); /* a vCPU's thread has no business with sockets */
 		return;
 	}
 	if (queue == RX)
