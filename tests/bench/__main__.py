@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     try:
         rows, report = groups.measure(cfg, names, chosen.vmm)
         if chosen.profile:
-            print(profile.text(cfg, report, chosen.profile, chosen.vmm), end="")
+            print(profile.text(cfg, report, names[0], chosen.profile, chosen.vmm), end="")
             return 0
     except HypergenError as error:
         print(error.message, *error.tail, error.hint or "", sep="\n", file=sys.stderr)

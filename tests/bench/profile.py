@@ -68,17 +68,17 @@ class _Namer:
         return "VMM", "(libraries)"
 
 
-def text(cfg: BuildConfig, report: Report, vmm: str, program: Path | None) -> str:
-    """Tables of the start of `vmm`: instructions by function, exits by the guest's function."""
-    stretch = report.stretch("start", vmm)
+def text(cfg: BuildConfig, report: Report, kind: str, vmm: str, program: Path | None) -> str:
+    """Tables of a stretch of `vmm`: instructions by function, exits by the guest's function."""
+    stretch = report.stretch(kind, vmm)
     if stretch is None:
-        raise UserError(f"{vmm}: no start was measured", hint="a name of the table's")
+        raise UserError(f"{vmm}: nothing was measured", hint="a name of the table's")
     name = _Namer(cfg, report, program)
     parts: dict[str, Counter[str]] = {}
     for (mode, address), (_, count) in stretch.blocks.items():
         part, function = name(mode, address)
         parts.setdefault(part, Counter())[function] += count
-    lines = [f"{stretch.instructions:,} instructions from start to init, {vmm}"]
+    lines = [f"{stretch.instructions:,} instructions, {kind} of {vmm}"]
     for part, functions in parts.items():
         lines += ["", f"| {part} | {sum(functions.values()):,} |", "|---|---|"]
         lines += [f"| {function} | {count:,} |" for function, count in functions.most_common(TOP)]

@@ -21,7 +21,7 @@
 
 #define READY	 "bench-guest-init"
 #define DONE	 "bench-guest-done"
-#define TURNS	 3
+#define TURNS	 2
 #define IDLE_MS	 10000
 #define MANY	 200
 #define MANY_DIR "/run/bench"
