@@ -105,7 +105,9 @@ class Report:
             if key == "stretch":
                 stretch = next(waiting)
             elif key in ("h", "g"):
-                stretch.blocks[key, int(numbers[0], 16)] = (int(numbers[1]), int(numbers[2]))
+                block = key, int(numbers[0], 16)  # QEMU may have translated it more than once
+                times, count = stretch.blocks.get(block, (0, 0))
+                stretch.blocks[block] = (times + int(numbers[1]), count + int(numbers[2]))
             elif key == "x":
                 stretch.exits[int(numbers[0], 16)] += int(numbers[1])
             else:
