@@ -5,14 +5,18 @@
  *   numbered write FILE   block n full of the number n, for n = 0, 1, ...; after each eight an
  *                         fsync, and only when it has succeeded "acked N" with the last number
  *   numbered check FILE N fails unless blocks 0 to N are as written
+ *   numbered zero FILE OFFSET LEN
+ *                         the device writes zeros
  *   numbered storm FILE   writes of all sizes for ever, many at once, without a sync
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BLOCK  4096
@@ -90,6 +94,16 @@ static int storm(const char *path)
 	}
 }
 
+static int zero(int fd, const char *offset, const char *len)
+{
+	uint64_t range[2] = {strtoull(offset, NULL, 10), strtoull(len, NULL, 10)};
+
+	if (ioctl(fd, BLKZEROOUT, range) == 0)
+		return 0;
+	perror("numbered: BLKZEROOUT");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	int fd;
@@ -98,12 +112,14 @@ int main(int argc, char **argv)
 		return storm(argv[2]);
 	fd = argc >= 3 ? open(argv[2], O_RDWR) : -1;
 	if (fd < 0) {
-		fprintf(stderr, "numbered write|check|storm FILE [N]\n");
+		fprintf(stderr, "numbered write|check|zero|storm FILE [N]...\n");
 		return 2;
 	}
 	if (argc == 3 && !strcmp(argv[1], "write"))
 		return write_all(fd);
 	if (argc == 4 && !strcmp(argv[1], "check"))
 		return check(fd, strtoull(argv[3], NULL, 10));
+	if (argc == 5 && !strcmp(argv[1], "zero"))
+		return zero(fd, argv[3], argv[4]);
 	return 2;
 }
