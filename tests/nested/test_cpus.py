@@ -92,6 +92,21 @@ def test_paravirtual_features_are_used_by_the_guest(nest: Nest) -> None:
     assert re.search(r"kvm-guest: (setup PV IPIs|KVM setup async PF|setup async PF)", text)
 
 
+def test_time_that_the_host_took_is_told(nest: Nest) -> None:
+    # Two vCPUs that never rest share one CPU: about half of the time is stolen from each.
+    text = nest.guest(
+        "busy() { n=0; while [ $n -lt 40000 ]; do n=$((n + 1)); done; }\n"
+        "busy & busy & wait; grep '^cpu ' /proc/stat",
+        cpus=2,
+        options=["--cpu-affinity", "0,0"],
+        seconds=120,
+    ).console()
+    match = re.search(r"^cpu +(\d+) \d+ \d+ \d+ \d+ \d+ \d+ (\d+)", text, re.MULTILINE)
+    assert match, text
+    user, stolen = map(int, match.groups())
+    assert stolen > user / 5
+
+
 def test_the_baseline_is_one_cpu_everywhere(nest: Nest) -> None:
     text = nest.guest(
         "grep -m1 flags /proc/cpuinfo; grep -m1 'model name' /proc/cpuinfo; cpuid 1 7 80000008",

@@ -149,6 +149,16 @@ def test_a_guest_may_have_more_than_the_host(nest: Nest) -> None:
     assert ram(vm, 6144)["Rss"] < 400 * MIB
 
 
+def test_ram_that_the_cpu_cannot_address_is_refused(nest: Nest) -> None:
+    # The emulated CPU has 40 bits, and 1 GiB of the first 4 is not RAM.
+    done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "1024G")
+    assert done.status == 2
+    assert "40-bit addresses, which is 1023G of RAM at most" in done.output
+    done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "600G", "--cpu-model", "baseline")
+    assert done.status == 2
+    assert "39-bit addresses, which is 511G of RAM at most" in done.output
+
+
 def test_linux_in_32_mib(nest: Nest) -> None:
     # The shipped kernel lies between 16 and 28 MiB; a kernel for less has to be built for it.
     text = nest.guest("grep MemTotal /proc/meminfo", memory="36M").console()
