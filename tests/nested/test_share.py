@@ -137,4 +137,4 @@ def test_what_cannot_be_shared_is_refused(nest: Nest) -> None:
     done = nest.vmm(*kernel, "--share", "tag=socket:/host/test/none")
     assert done.status == 2 and "is virtiofsd running there?" in done.output
     done = nest.vmm(*kernel, "--virtiofsd", "/bin/false", "--share", "tag=/host/test")
-    assert done.status == 1 and "virtiofsd" in done.output
+    assert done.status == 1 and "it hung up" in done.output

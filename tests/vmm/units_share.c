@@ -315,6 +315,32 @@ static void share_is_served_by_its_back_end(void)
 	}
 }
 
+static void *run_loop(void *stop)
+{
+	while (!*(volatile bool *)stop)
+		loop_once(&loop, 1);
+	return NULL;
+}
+
+/* The loop sees that an answer came, but a vCPU's thread, which holds the lock, takes it. */
+static void share_is_started_beside_a_running_loop(void)
+{
+	struct virtio_dev *dev = open_share(&good);
+	bool stop = false;
+	pthread_t thread;
+	unsigned int i;
+
+	CHECK(dev && pthread_create(&thread, NULL, run_loop, &stop) == 0);
+	fs_on_loss(dev, count_loss, NULL);
+	for (i = 0; i < 100; i++) {
+		CHECK(driver_start(dev, 0, SIZE));
+		reg_write(dev, VIRTIO_MMIO_STATUS, 0);
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	CHECK(losses == 0);
+}
+
 static void share_offers_only_what_its_back_end_can(void)
 {
 	struct behaviour how = good;
@@ -415,7 +441,8 @@ static void share_without_back_end_survives_any_request(void)
 	avail[1] = 40000;
 	used[1] = 7;
 	fs_on_loss(dev, count_loss, NULL);
-	pthread_join(peer.thread, NULL); /* the first kick was the one after DRIVER_OK */
+	loop_once(&loop, 0); /* the kick after DRIVER_OK, at which the back end leaves */
+	pthread_join(peer.thread, NULL);
 	loop_once(&loop, 1000);
 	CHECK(losses == 1);
 	reg_write(dev, VIRTIO_MMIO_STATUS, 0);
@@ -432,6 +459,7 @@ static void share_without_back_end_survives_any_request(void)
 
 static const struct unit_test tests[] = {
 	TEST(share_is_served_by_its_back_end),
+	TEST(share_is_started_beside_a_running_loop),
 	TEST(share_offers_only_what_its_back_end_can),
 	TEST(share_needs_a_sane_back_end),
 	TEST(share_answers_what_a_lost_back_end_left),

@@ -73,8 +73,7 @@ struct vsock_unix {
 	unsigned int nconns, turn;
 	struct vsock_rst rsts[VSOCK_MAX_RSTS];
 	unsigned int nrsts;
-	unsigned int defer; /* kicks that come from DRIVER_OK, in a vCPU's thread */
-	bool tell_reset;    /* after a restore: all connections are gone */
+	bool tell_reset; /* after a restore: all connections are gone */
 	uint32_t next_port;
 	struct vq_chain chain;
 	struct iovec part[VQ_MAX_SEGS];

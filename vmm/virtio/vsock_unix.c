@@ -294,11 +294,6 @@ static void vsock_notify(struct virtio_dev *dev, unsigned int queue)
 {
 	struct vsock_unix *v = (struct vsock_unix *)dev;
 
-	if (v->defer) {
-		v->defer--;
-		virtio_kick_later(&v->dev); /* a vCPU's thread has no business with sockets */
-		return;
-	}
 	if (queue == RX)
 		vsock_pump(v);
 	else if (queue == TX)
@@ -307,20 +302,13 @@ static void vsock_notify(struct virtio_dev *dev, unsigned int queue)
 		tell_reset(v);
 }
 
-static void vsock_activate(struct virtio_dev *dev)
-{
-	struct vsock_unix *v = (struct vsock_unix *)dev;
-
-	v->defer = dev->nqueues; /* one kick each follows */
-}
-
 static void vsock_reset(struct virtio_dev *dev)
 {
 	struct vsock_unix *v = (struct vsock_unix *)dev;
 
 	while (v->nconns)
 		vsock_free(v->conns[0]);
-	v->nrsts = v->defer = 0;
+	v->nrsts = 0;
 	v->tell_reset = false;
 }
 
@@ -356,7 +344,6 @@ static const struct virtio_ops vsock_ops = {
 	.name = "vsock",
 	.nqueues = 3,
 	.queue_size = 256,
-	.activate = vsock_activate,
 	.notify = vsock_notify,
 	.reset = vsock_reset,
 	.destroy = vsock_destroy,
