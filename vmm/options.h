@@ -109,6 +109,13 @@ struct travelling_option {
 };
 #define MAX_TRAVELS 16
 
+/* When a snapshot's RAM is compared with its checksum first. */
+enum verify {
+	VERIFY_CHANGED, /* unless it is the very file that was written, and unchanged */
+	VERIFY_ALWAYS,
+	VERIFY_NEVER,
+};
+
 /* `hg-vmm --save`: a client of a running VM. */
 struct save_config {
 	const char *dir;  /* NULL: this is not what is wanted */
@@ -149,9 +156,9 @@ struct vm_config {
 	bool sandbox;
 	struct limits limits;
 	struct vm_user user;
-	bool serial;		  /* an 8250 at 0x3f8, though the command line does not name one */
-	const char *restore_dir;  /* NULL: the VM boots a kernel */
-	bool no_verify;		  /* do not compare a snapshot's RAM with its checksum */
+	bool serial;		 /* an 8250 at 0x3f8, though the command line does not name one */
+	const char *restore_dir; /* NULL: the VM boots a kernel */
+	enum verify verify;
 	struct snapshot *restore; /* the opened one */
 	struct travelling_option travels[MAX_TRAVELS];
 	unsigned int ntravels;

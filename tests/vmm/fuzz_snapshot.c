@@ -21,7 +21,7 @@ static struct cpuid_table host = {.head.nent = 2, .entries = {{.function = 0}, {
 
 static void put_section(enum snap_kind kind, uint32_t instance, const void *data, size_t len)
 {
-	snap_begin(&good, kind, 1, instance);
+	snap_begin(&good, kind, instance);
 	snap_put(&good, data, len);
 	snap_end(&good);
 }
@@ -40,7 +40,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		CHECK(driver_start(vm.devices[i], vm.devices[i]->features, 16));
 	snap_create(&good, (const uint8_t *)"sixteen bytes...");
 	put_section(SNAP_OPTIONS, 0, "cpus\0001\0cmdline\0quiet", 21);
-	snap_begin(&good, SNAP_MEMORY, 1, 0);
+	snap_begin(&good, SNAP_MEMORY, 0);
 	snap_put(&good, &r, sizeof(r));
 	snap_put(&good, extents, sizeof(extents));
 	snap_end(&good);

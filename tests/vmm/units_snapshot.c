@@ -18,10 +18,10 @@ static const uint8_t id[SNAP_ID] = "an id of 16 byte", other_id[SNAP_ID] = "anot
 static void sample(struct snap_out *o)
 {
 	snap_create(o, id);
-	snap_begin(o, SNAP_OPTIONS, 1, 0);
+	snap_begin(o, SNAP_OPTIONS, 0);
 	snap_put(o, "cpus\0002", 7);
 	snap_end(o);
-	snap_begin(o, SNAP_REGS, 3, 7);
+	snap_begin(o, SNAP_REGS, 7);
 	snap_put32(o, 0x12345678);
 	snap_put64(o, 0x1122334455667788ull);
 	snap_end(o);
@@ -49,7 +49,7 @@ static void state_file_is_read_back(void)
 	sample(&o);
 	CHECK(snap_check(o.data, o.len, &err) == 0);
 	CHECK(!memcmp(snap_id(o.data), id, SNAP_ID));
-	CHECK(snap_find(o.data, SNAP_REGS, 7, &in) && in.version == 3);
+	CHECK(snap_find(o.data, SNAP_REGS, 7, &in));
 	CHECK(snap_take32(&in) == 0x12345678 && snap_take64(&in) == 0x1122334455667788ull);
 	CHECK(snap_done(&in, "it", &err) == 0);
 	CHECK(!snap_find(o.data, SNAP_REGS, 8, &in) && snap_done(&in, "it", &err) == -1);
@@ -151,6 +151,10 @@ static void sections_that_lie_about_themselves_are_refused(void)
 	}
 	sample(&o);
 	o.data[at] = SNAP_KINDS;
+	reseal(o.data, o.len);
+	CHECK(check_copy(o.data, o.len) == -1 && strstr(err.text, "does not know"));
+	o.data[at] = SNAP_OPTIONS;
+	o.data[at + offsetof(struct snap_section, version)]++;
 	reseal(o.data, o.len);
 	CHECK(check_copy(o.data, o.len) == -1 && strstr(err.text, "does not know"));
 }
@@ -278,6 +282,26 @@ static void ram_file_that_is_not_right_is_refused(void)
 	CHECK(load_ram(&m) == -1 && strstr(err.text, "another snapshot"));
 }
 
+static void mark_is_of_one_unchanged_file(void)
+{
+	char dir[] = "/tmp/units-snapshot-XXXXXX";
+	int where, mark, copy = temp_file();
+	const struct timespec past[2] = {{1000, 0}, {1000, 0}};
+
+	fill_ram();
+	save_ram(NULL, NULL, id);
+	CHECK(mkdtemp(dir) && (where = open(dir, O_RDONLY | O_DIRECTORY)) >= 0);
+	CHECK(futimens(memory_file, past) == 0);
+	CHECK(ram_write_mark(where, memory_file) == 0);
+	mark = openat(where, "checked", O_RDWR);
+	unlinkat(where, "checked", 0);
+	rmdir(dir);
+	CHECK(ram_is_marked(mark, memory_file));
+	CHECK(ftruncate(copy, MIB(16) + 4096) == 0 && !ram_is_marked(mark, copy));
+	CHECK(pwrite(memory_file, "x", 1, 0) == 1 && !ram_is_marked(mark, memory_file));
+	CHECK(!ram_is_marked(copy, memory_file)); /* zeros are no mark */
+}
+
 static void increment_has_what_was_noted(void)
 {
 	struct guest_memory m;
@@ -319,7 +343,7 @@ static void extents_that_lie_are_refused(void)
 	memcpy(r.base, id, SNAP_ID);
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snap_create(&o, other_id);
-		snap_begin(&o, SNAP_MEMORY, 1, 0);
+		snap_begin(&o, SNAP_MEMORY, 0);
 		snap_put(&o, &r, sizeof(r));
 		snap_put(&o, bad[i], sizeof(bad[i]));
 		snap_end(&o);
@@ -329,7 +353,7 @@ static void extents_that_lie_are_refused(void)
 	}
 	r.extents = 1ull << 60;
 	snap_create(&o, other_id);
-	snap_begin(&o, SNAP_MEMORY, 1, 0);
+	snap_begin(&o, SNAP_MEMORY, 0);
 	snap_put(&o, &r, sizeof(r));
 	snap_end(&o);
 	CHECK(snap_finish(&o) == 0 && ram_parse(o.data, &r, &extents, &err) == -1);
@@ -429,6 +453,7 @@ static const struct unit_test tests[] = {
 	TEST(sum_sees_every_bit_and_no_holes),
 	TEST(ram_comes_back_mapped_or_copied),
 	TEST(ram_file_that_is_not_right_is_refused),
+	TEST(mark_is_of_one_unchanged_file),
 	TEST(increment_has_what_was_noted),
 	TEST(extents_that_lie_are_refused),
 	TEST(devices_go_on_where_they_were),

@@ -87,10 +87,11 @@ static const struct row rows[] = {
 	 0, option_balloon},
 
 	{HEADING, "Snapshots", 0, 0, 0, 0},
-	{PARSED, "restore", "DIR[,verify=off]",
+	{PARSED, "restore", "DIR[,verify=on|off]",
 	 "go on from the snapshot in DIR, with its CPUs, RAM and\n"
-	 "--cmdline; disks and networks are given again. verify=off:\n"
-	 "do not compare RAM with its checksum first",
+	 "--cmdline; disks and networks are given again. RAM is\n"
+	 "compared with its checksum first unless the file is as it\n"
+	 "was written; verify=on: in any case, off: never",
 	 0, option_restore},
 	{PARSED, "save", "DIR[,base=DIR][,track]",
 	 "save the running VM of --run-dir or --control to the new\n"

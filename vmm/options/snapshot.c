@@ -27,16 +27,16 @@ bool option_travels(const char *name)
 
 static int parse_verify(const char *value, void *to)
 {
-	bool *skip = to;
+	enum verify *verify = to;
 
-	*skip = !strcmp(value, "off");
-	return *skip || !strcmp(value, "on") ? 0 : -1;
+	*verify = !strcmp(value, "on") ? VERIFY_ALWAYS : VERIFY_NEVER;
+	return *verify == VERIFY_ALWAYS || !strcmp(value, "off") ? 0 : -1;
 }
 
 int option_restore(char *value, struct vm_config *cfg, struct error *e)
 {
 	const struct param known[] = {
-		{"verify", PARAM_PARSED, &cfg->no_verify, 0, 0, parse_verify, "on or off"},
+		{"verify", PARAM_PARSED, &cfg->verify, 0, 0, parse_verify, "on or off"},
 		{0},
 	};
 
@@ -71,7 +71,7 @@ int snapshot_complete(struct vm_config *cfg, struct error *e)
 	if (cfg->ntravels)
 		return error_set(e, ERROR_USER, "--%s comes from the snapshot: leave it out",
 				 cfg->travels[0].name);
-	cfg->restore = snapshot_open(cfg->restore_dir, !cfg->no_verify, e);
+	cfg->restore = snapshot_open(cfg->restore_dir, cfg->verify, e);
 	if (!cfg->restore)
 		return -1;
 	size = snapshot_memory(cfg->restore);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "options.h"
+#include "snapshot/ram.h"
 #include "snapshot/snapshot.h"
 
 struct client {
@@ -208,7 +209,8 @@ static int save_into(const struct vm_config *cfg, int folder, struct error *e)
 		return -1;
 	if (fill(cfg, state, memory, e))
 		return -1;
-	if (fsync(memory) || fsync(state) || fsync(folder) || close(memory) || close(state))
+	if (fsync(memory) || fsync(state) || ram_write_mark(folder, memory) || fsync(folder) ||
+	    close(memory) || close(state))
 		return failed(e, cfg->save.dir);
 	return 0;
 }
@@ -218,6 +220,7 @@ static void remove_part(int folder, const char *part)
 	unlinkat(folder, "state", 0);
 	unlinkat(folder, "memory", 0);
 	unlinkat(folder, "base", 0);
+	unlinkat(folder, "checked", 0);
 	rmdir(part);
 }
 

@@ -66,7 +66,7 @@ int state_save_clock(struct vm *vm, struct snap_out *o, struct error *e)
 		return kvm_error(e, "KVM_GET_CLOCK");
 	c.kvmclock = data.clock;
 	c.realtime = data.flags & KVM_CLOCK_REALTIME ? data.realtime : realtime_ns();
-	snap_begin(o, SNAP_CLOCK, 1, 0);
+	snap_begin(o, SNAP_CLOCK, 0);
 	snap_put(o, &c, sizeof(c));
 	snap_end(o);
 	for (i = 0; i < vm->cfg->cpus; i++) {
@@ -75,7 +75,7 @@ int state_save_clock(struct vm *vm, struct snap_out *o, struct error *e)
 		t.khz = khz > 0 ? khz : 0;
 		t.has_offset = !tsc_offset(&vm->vcpus[i], KVM_GET_DEVICE_ATTR, &t.offset);
 		t.tsc = state_get_msr(&vm->vcpus[i], MSR_TSC);
-		snap_begin(o, SNAP_TSC, 1, i);
+		snap_begin(o, SNAP_TSC, i);
 		snap_put(o, &t, sizeof(t));
 		snap_end(o);
 	}

@@ -117,7 +117,7 @@ void state_save_devices(const struct vm *vm, struct snap_out *o)
 				       .isr = atomic_load(&dev->isr),
 				       .config_generation = dev->config_generation,
 				       .nqueues = dev->nqueues};
-		snap_begin(o, SNAP_DEVICE, 1, i);
+		snap_begin(o, SNAP_DEVICE, i);
 		snap_put(o, &t, sizeof(t));
 		for (q = 0; q < dev->nqueues; q++)
 			save_ring(&dev->queues[q], o);

@@ -52,9 +52,10 @@ void snap_create(struct snap_out *o, const uint8_t id[SNAP_ID])
 	snap_put(o, &h, sizeof(h));
 }
 
-void snap_begin(struct snap_out *o, enum snap_kind kind, uint16_t version, uint32_t instance)
+void snap_begin(struct snap_out *o, enum snap_kind kind, uint32_t instance)
 {
-	struct snap_section s = {.kind = kind, .version = version, .instance = instance};
+	struct snap_section s = {
+		.kind = kind, .version = SNAP_SECTION_VERSION, .instance = instance};
 
 	o->section = o->len;
 	snap_put(o, &s, sizeof(s));
@@ -122,10 +123,11 @@ static int check_sections(const uint8_t *file, size_t len, struct error *e)
 		memcpy(&s, file + at, sizeof(s));
 		if (s.length > left - sizeof(s) || ALIGN(s.length) > left - sizeof(s) || s.reserved)
 			break;
-		if (!s.kind || s.kind >= SNAP_KINDS)
+		if (!s.kind || s.kind >= SNAP_KINDS || s.version != SNAP_SECTION_VERSION)
 			return error_set(e, ERROR_USER,
-					 "has a section of kind %u that this hg-vmm does not know",
-					 s.kind);
+					 "has a section of kind %u, version %u, which this hg-vmm "
+					 "does not know",
+					 s.kind, s.version);
 		at += sizeof(s) + ALIGN(s.length);
 	}
 	if (at != len)
@@ -170,9 +172,7 @@ bool snap_find(const uint8_t *file, enum snap_kind kind, uint32_t instance, stru
 	for (; at < h.length; at += sizeof(s) + ALIGN(s.length)) {
 		memcpy(&s, file + at, sizeof(s));
 		if (s.kind == kind && s.instance == instance) {
-			*in = (struct snap_in){.data = file + at + sizeof(s),
-					       .len = s.length,
-					       .version = s.version};
+			*in = (struct snap_in){.data = file + at + sizeof(s), .len = s.length};
 			return true;
 		}
 	}

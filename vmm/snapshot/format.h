@@ -22,10 +22,11 @@
 
 #include "error.h"
 
-#define SNAP_MAGIC   "HGSNAP\r\n" /* the line end shows what a text-mode copy did */
-#define SNAP_VERSION 1
-#define SNAP_MAX     (64u << 20) /* bytes of a state file */
-#define SNAP_ID	     16
+#define SNAP_MAGIC	     "HGSNAP\r\n" /* the line end shows what a text-mode copy did */
+#define SNAP_VERSION	     1 /* of the header and of all that says how to read the rest */
+#define SNAP_SECTION_VERSION 1 /* of each kind of section so far */
+#define SNAP_MAX	     (64u << 20) /* bytes of a state file */
+#define SNAP_ID		     16
 
 struct snap_header {
 	char magic[8];
@@ -75,7 +76,7 @@ struct snap_out {
 };
 
 void snap_create(struct snap_out *o, const uint8_t id[SNAP_ID]);
-void snap_begin(struct snap_out *o, enum snap_kind kind, uint16_t version, uint32_t instance);
+void snap_begin(struct snap_out *o, enum snap_kind kind, uint32_t instance);
 void snap_put(struct snap_out *o, const void *data, size_t len);
 void snap_put32(struct snap_out *o, uint32_t value);
 void snap_put64(struct snap_out *o, uint64_t value);
@@ -88,7 +89,6 @@ void snap_discard(struct snap_out *o);
 struct snap_in {
 	const uint8_t *data;
 	size_t len;
-	uint16_t version;
 	bool bad;
 };
 

@@ -34,11 +34,11 @@ int state_save_machine(struct vm *vm, struct snap_out *o, struct error *e)
 		if (ioctl(vm->vm_fd, KVM_GET_IRQCHIP, &chip))
 			return error_set(e, ERROR_MACHINE, "KVM: KVM_GET_IRQCHIP: %s",
 					 strerror(errno));
-		snap_begin(o, SNAP_IRQCHIP, 1, i);
+		snap_begin(o, SNAP_IRQCHIP, i);
 		snap_put(o, &chip.chip, sizeof(chip.chip));
 		snap_end(o);
 	}
-	snap_begin(o, SNAP_PLATFORM, 1, 0);
+	snap_begin(o, SNAP_PLATFORM, 0);
 	snap_put(o, &uart, sizeof(uart));
 	snap_end(o);
 	return 0;

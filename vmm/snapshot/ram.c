@@ -2,8 +2,9 @@
 #include "snapshot/ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,10 +14,6 @@
 #define RUN_MAX	  256 /* pages written at once */
 #define HUGE	  512 /* pages of a huge page */
 #define TAG_MAGIC "HGSNMEM\n"
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
 
 /* The page behind RAM. */
 struct tag {
@@ -140,7 +137,7 @@ int ram_write(const struct guest_memory *m, const uint64_t *dirty, const uint8_t
 
 	if (base)
 		memcpy(r.base, base, SNAP_ID);
-	snap_begin(o, SNAP_MEMORY, 1, 0);
+	snap_begin(o, SNAP_MEMORY, 0);
 	at = o->len;
 	snap_put(o, &r, sizeof(r));
 	failed = ftruncate(fd, 0);
@@ -210,6 +207,49 @@ int ram_check_file(int fd, const uint8_t *file, const struct ram_state *r, struc
 	return 0;
 }
 
+struct mark {
+	uint64_t device, inode, size;
+	int64_t written, changed; /* ns since 1970 */
+	uint64_t sum;		  /* sum_bytes() of what is above */
+};
+
+static int make_mark(int memory_fd, struct mark *mark)
+{
+	struct stat st;
+
+	if (fstat(memory_fd, &st))
+		return -1;
+	*mark = (struct mark){
+		.device = st.st_dev, .inode = st.st_ino, .size = (uint64_t)st.st_size};
+	mark->written = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
+	mark->changed = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
+	mark->sum = sum_bytes(mark, offsetof(struct mark, sum));
+	return 0;
+}
+
+int ram_write_mark(int folder, int memory_fd)
+{
+	int fd = openat(folder, "checked", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), r;
+	struct mark mark;
+
+	if (fd < 0)
+		return -1;
+	r = make_mark(memory_fd, &mark) || write_all(fd, (uint8_t *)&mark, sizeof(mark), 0) ||
+			    fsync(fd)
+		    ? -1
+		    : 0;
+	close(fd);
+	return r;
+}
+
+bool ram_is_marked(int mark_fd, int memory_fd)
+{
+	struct mark there, is;
+
+	return pread(mark_fd, &there, sizeof(there), 0) == sizeof(there) &&
+	       !make_mark(memory_fd, &is) && !memcmp(&there, &is, sizeof(is));
+}
+
 /* Through the mapping, in which the guest will find the pages in place; holes are not read. */
 static uint64_t sum_file(const struct guest_memory *m, int fd)
 {
@@ -225,7 +265,6 @@ static uint64_t sum_file(const struct guest_memory *m, int fd)
 		end = (end + (off_t)PAGE - 1) & ~(off_t)(PAGE - 1);
 		if (end <= at || end > size)
 			end = size;
-		madvise(m->base + at, end - at, MADV_POPULATE_READ);
 		sum += sum_pages(m->base + at, at / PAGE, (end - at) / PAGE);
 		at = end;
 	}
@@ -262,6 +301,7 @@ int ram_load(struct guest_memory *m, int fd, const struct ram_state *r,
 	for (i = 0; !full && i < r->extents; i++) {
 		if (read_extent(m, fd, &extents[i]))
 			return error_set(e, ERROR_MACHINE, "cannot be read: %s", strerror(errno));
+		/* They are in the cache now: this costs nothing beside the copy. */
 		sum += sum_pages(m->base + extents[i].first * PAGE, extents[i].first,
 				 extents[i].count);
 	}

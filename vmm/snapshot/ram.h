@@ -40,6 +40,14 @@ int ram_parse(const uint8_t *file, struct ram_state *r, const struct ram_extent 
 int ram_check_file(int fd, const uint8_t *file, const struct ram_state *r, struct error *e);
 
 /*
+ * A third file, `checked`: this very memory file (device, inode, size, and when its content and
+ * its inode last changed) is as it was written.  With it a restore need not read all of RAM;
+ * a copy, or a file that anything was written to, is another.
+ */
+int ram_write_mark(int folder, int memory_fd); /* 0, or -1 with errno */
+bool ram_is_marked(int mark_fd, int memory_fd);
+
+/*
  * RAM (m, of r->size bytes) becomes what the file says; an increment is laid over what RAM
  * holds already.  verify: also that the contents are those that were saved.
  */

@@ -20,7 +20,8 @@ struct snapshot {
 	uint8_t *file; /* the state file, checked */
 	size_t len;
 	int memory_fd;
-	bool verify;
+	enum verify verify;
+	bool marked; /* the memory file is as it was written */
 	struct ram_state ram;
 	const struct ram_extent *extents;
 	struct snapshot *base; /* of an increment */
@@ -70,6 +71,7 @@ static int open_in(struct snapshot *s, const char *name, struct error *e)
 
 static int open_files(struct snapshot *s, struct error *e)
 {
+	struct error none; /* that mark is not there after a copy, and need not be */
 	int fd = open_in(s, "state", e), r;
 
 	if (fd < 0)
@@ -81,10 +83,15 @@ static int open_files(struct snapshot *s, struct error *e)
 	s->memory_fd = open_in(s, "memory", e);
 	if (s->memory_fd < 0)
 		return -1;
+	fd = open_in(s, "checked", &none);
+	if (fd >= 0) {
+		s->marked = ram_is_marked(fd, s->memory_fd);
+		close(fd);
+	}
 	return ram_check_file(s->memory_fd, s->file, &s->ram, e) ? in_file(e, s, "memory") : 0;
 }
 
-static struct snapshot *open_chain(const char *dir, bool verify, unsigned int depth,
+static struct snapshot *open_chain(const char *dir, enum verify verify, unsigned int depth,
 				   struct error *e);
 
 static bool is_increment(const struct snapshot *s)
@@ -116,7 +123,7 @@ static int open_base(struct snapshot *s, unsigned int depth, struct error *e)
 }
 
 /* What it opened lives until the process ends, also when it fails: then that is soon. */
-static struct snapshot *open_chain(const char *dir, bool verify, unsigned int depth,
+static struct snapshot *open_chain(const char *dir, enum verify verify, unsigned int depth,
 				   struct error *e)
 {
 	struct snapshot *s = calloc(1, sizeof(*s));
@@ -133,7 +140,7 @@ static struct snapshot *open_chain(const char *dir, bool verify, unsigned int de
 	return s;
 }
 
-struct snapshot *snapshot_open(const char *dir, bool verify, struct error *e)
+struct snapshot *snapshot_open(const char *dir, enum verify verify, struct error *e)
 {
 	return open_chain(dir, verify, 0, e);
 }
@@ -164,9 +171,12 @@ bool snapshot_option(const struct snapshot *s, unsigned int i, const char **name
 
 int snapshot_map(const struct snapshot *s, struct guest_memory *m, struct error *e)
 {
+	bool verify;
+
 	if (s->base && snapshot_map(s->base, m, e))
 		return -1;
-	if (ram_load(m, s->memory_fd, &s->ram, s->extents, s->verify, e))
+	verify = s->verify == VERIFY_ALWAYS || (s->verify == VERIFY_CHANGED && !s->marked);
+	if (ram_load(m, s->memory_fd, &s->ram, s->extents, verify, e))
 		return in_file(e, s, "memory");
 	return 0;
 }

@@ -97,7 +97,7 @@ static void save_options(const struct vm *vm, struct snap_out *o)
 	const struct travelling_option *t = vm->cfg->travels;
 	unsigned int i;
 
-	snap_begin(o, SNAP_OPTIONS, 1, 0);
+	snap_begin(o, SNAP_OPTIONS, 0);
 	for (i = 0; i < vm->cfg->ntravels; i++) {
 		snap_put(o, t[i].name, strlen(t[i].name) + 1);
 		snap_put(o, t[i].value, strlen(t[i].value) + 1);

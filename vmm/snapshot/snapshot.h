@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "options.h"
 #include "snapshot/format.h"
 
 struct cpuid_table;
@@ -24,10 +25,10 @@ struct vm;
 struct vm_config;
 
 /*
- * Opens and checks a snapshot and those below it.  verify: RAM is compared with its checksum when
- * it is mapped.  NULL and *e (ERROR_USER: damaged, not one, of another version).
+ * Opens and checks a snapshot and those below it; `verify` is for when RAM is mapped.  NULL and *e
+ * (ERROR_USER: damaged, not one, of another version).
  */
-struct snapshot *snapshot_open(const char *dir, bool verify, struct error *e);
+struct snapshot *snapshot_open(const char *dir, enum verify verify, struct error *e);
 
 uint64_t snapshot_memory(const struct snapshot *s); /* bytes of RAM */
 

@@ -23,18 +23,21 @@ static inline __attribute__((always_inline)) uint64_t page_sum(const lanes *p)
 	unsigned int i;
 
 	/* Two chains, a to b and c to d: one alone would wait for itself. */
-#pragma GCC unroll 16
+#pragma GCC unroll 8
 	for (i = 0; i < PER_PAGE; i += 2) {
 		a += p[i];
 		b += a;
 		c += p[i + 1];
 		d += c;
 	}
+	/* Rotated: what changes the high bits alone shall not end in them alone. */
+	a ^= b << 23 | b >> 41;
+	c ^= d << 23 | d >> 41;
 	for (i = 0; i < 4; i++) {
-		sum += mix(a[i]) * (2 * i + 1) + mix(c[i]) * (2 * i + 9);
-		sum += mix(b[i] * MIX) * (2 * i + 17) + mix(d[i] * MIX) * (2 * i + 25);
+		sum = (sum + a[i]) * MIX;
+		sum = (sum + c[i]) * MIX;
 	}
-	return sum;
+	return mix(sum);
 }
 
 static inline __attribute__((always_inline)) uint64_t pages_sum(const lanes *p, uint64_t first,

@@ -67,7 +67,7 @@ static int save_plain(struct vcpu *v, struct snap_out *o, struct error *e)
 		memset(&state, 0, sizeof(state));
 		if (ioctl(v->fd, p->get, &state))
 			return kvm_error(e, v, p->name);
-		snap_begin(o, p->kind, 1, v->index);
+		snap_begin(o, p->kind, v->index);
 		snap_put(o, &state, p->size);
 		snap_end(o);
 	}
@@ -96,7 +96,7 @@ static int save_cpuid(struct vcpu *v, struct snap_out *o, struct error *e)
 	t.head.nent = CPUID_MAX;
 	if (ioctl(v->fd, KVM_GET_CPUID2, &t))
 		return kvm_error(e, v, "KVM_GET_CPUID2");
-	snap_begin(o, SNAP_CPUID, 1, v->index);
+	snap_begin(o, SNAP_CPUID, v->index);
 	snap_put(o, t.entries, t.head.nent * sizeof(t.entries[0]));
 	snap_end(o);
 	return 0;
@@ -136,7 +136,7 @@ static int save_xsave(struct vcpu *v, struct snap_out *o, struct error *e)
 
 	if (!area || ioctl(v->fd, wide ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, area))
 		r = kvm_error(e, v, "KVM_GET_XSAVE");
-	snap_begin(o, SNAP_XSAVE, 1, v->index);
+	snap_begin(o, SNAP_XSAVE, v->index);
 	if (!r)
 		snap_put(o, area, size);
 	snap_end(o);
@@ -184,7 +184,7 @@ static int save_nested(struct vcpu *v, struct snap_out *o, struct error *e)
 	if (ioctl(v->fd, KVM_GET_NESTED_STATE, n)) {
 		r = kvm_error(e, v, "KVM_GET_NESTED_STATE");
 	} else if (n->size > sizeof(*n) || n->flags) {
-		snap_begin(o, SNAP_NESTED, 1, v->index);
+		snap_begin(o, SNAP_NESTED, v->index);
 		snap_put(o, n, n->size);
 		snap_end(o);
 	}
@@ -262,7 +262,7 @@ static int save_msrs(struct vcpu *v, struct snap_out *o, struct error *e)
 	if (list_msrs(v, &m, e))
 		return -1;
 	get_msrs(v, &m);
-	snap_begin(o, SNAP_MSRS, 1, v->index);
+	snap_begin(o, SNAP_MSRS, v->index);
 	snap_put(o, m.entries, m.head.nmsrs * sizeof(m.entries[0]));
 	snap_end(o);
 	return 0;
