@@ -160,6 +160,16 @@ static int blk_load(struct virtio_dev *dev, struct snap_in *in, struct error *e)
 	return 0;
 }
 
+/* The guest's memory would go on without what the guest wrote. */
+static const char *blk_cannot_save(const struct virtio_dev *dev)
+{
+	const struct blk *b = (const struct blk *)dev;
+
+	return b->image.has_overlay && b->image.overlay.anonymous
+		       ? "a disk with 'snapshot' forgets its writes (use overlay=FILE)"
+		       : NULL;
+}
+
 static void blk_release(struct blk *b)
 {
 	ratelimit_close(&b->limit);
@@ -189,6 +199,7 @@ static const struct virtio_ops blk_ops = {
 	.notify = blk_notify,
 	.reset = blk_reset,
 	.write_config = blk_write_config,
+	.cannot_save = blk_cannot_save,
 	.quiesce = blk_quiesce,
 	.save = blk_save,
 	.load = blk_load,

@@ -10,6 +10,13 @@
 
 #include "log.h"
 
+/*
+ * COOP_TASKRUN (since 5.19): a completion does not interrupt the loop, which looks for it by
+ * itself before it sleeps.  Not SINGLE_ISSUER: a device reset submits in a vCPU's thread.
+ */
+#define OLD_FLAGS IORING_SETUP_R_DISABLED
+#define FLAGS	  (OLD_FLAGS | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG)
+
 #define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 #define ZERO  (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE)
 
@@ -237,7 +244,8 @@ int io_open(struct io_engine *e, struct loop *loop, const int fds[IO_FILES], uns
 		e->memory[i] = fds[i] >= 0 && is_memory(fds[i]);
 	if (io_in_memory(e))
 		return 0;
-	if (io_uring_queue_init(depth, &e->ring, IORING_SETUP_R_DISABLED) < 0)
+	if (io_uring_queue_init(depth, &e->ring, FLAGS) < 0 &&
+	    io_uring_queue_init(depth, &e->ring, OLD_FLAGS) < 0)
 		return 0; /* no io_uring here, or not for us: plain system calls do it */
 	if (io_uring_register_files(&e->ring, fds, IO_FILES) || restrict_ring(&e->ring) ||
 	    io_uring_enable_rings(&e->ring)) {

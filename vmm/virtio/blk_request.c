@@ -223,7 +223,10 @@ static void on_range(struct io *io, long result)
 	struct request *r = (struct request *)io;
 	struct blk *b = r->blk;
 
-	if (result < 0) {
+	if (result == -EOPNOTSUPP && r->type == VIRTIO_BLK_T_WRITE_ZEROES && io->kind == IO_PUNCH) {
+		io->kind = IO_ZERO; /* to unmap is allowed, zeros are due */
+		io_start(&b->io, io);
+	} else if (result < 0) {
 		blk_finish(b, r, result);
 	} else if (blk_next_range(r)) {
 		io->offset = r->offset;
