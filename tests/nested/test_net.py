@@ -32,7 +32,7 @@ def nest_overlay(overlay: Overlay, cfg: BuildConfig) -> None:
     except HypergenError as error:
         print(f"no passt for the nested host: {error}")
         return
-    overlay.copy("usr/bin/passt", debs.unpack(cfg, deb) / "usr/bin/passt")
+    overlay.copy("nest/passt", debs.unpack(cfg, deb) / "usr/bin/passt")
 
 
 @pytest.fixture
@@ -220,12 +220,16 @@ LEASE = (
 @pytest.fixture
 def passt(bridge: Nest) -> Nest:
     """A host with passt and a default route."""
-    if bridge.run("[ -x /usr/bin/passt ]").status:
+    if bridge.run("[ -x /nest/passt ]").status:
         pytest.skip("no package passt: neither apt nor the download cache has it")
     bridge.sh(
         "if [ ! -e /sys/class/net/brp ]; then\n"
         f"  ip link add brp type bridge && ip addr add {PASST_HOST}/24 dev brp\n"
         f"  ip link set brp up && ip route add default via {GATEWAY} dev brp\n"
+        # It calls pivot_root, which an initramfs refuses: it gets a root that is a mount.
+        "  mkdir -p /run/alt && mount --rbind / /run/alt\n"
+        "  echo '#!/bin/sh' >/usr/bin/passt && chmod +x /usr/bin/passt\n"
+        "  echo 'exec chroot /run/alt /nest/passt \"$@\"' >>/usr/bin/passt\n"
         "fi"
     )
     return bridge
