@@ -9,12 +9,12 @@
  *   stream idle PATH                  connects, and never reads a byte
  */
 #include <linux/vm_sockets.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int fail(const char *what)
@@ -25,8 +25,7 @@ static int fail(const char *what)
 
 static int vsock(unsigned int cid, unsigned int port, int listens)
 {
-	struct sockaddr_vm addr = {
-		.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
+	struct sockaddr_vm addr = {.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
 	int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
 
 	if (fd < 0)
@@ -77,36 +76,34 @@ static int greet(const char *path, const char *port)
 	return fd;
 }
 
-static void copy(int from, int to, int *open)
+static int copy(int from, int to)
 {
 	static char bytes[65536];
-	ssize_t n = read(from, bytes, sizeof(bytes)), done, w;
+	ssize_t n, done, w;
 
-	for (done = 0; done < n; done += w)
-		if ((w = write(to, bytes + done, n - done)) <= 0)
-			fail("write");
-	if (n <= 0)
-		*open = 0;
+	while ((n = read(from, bytes, sizeof(bytes))) > 0)
+		for (done = 0; done < n; done += w)
+			if ((w = write(to, bytes + done, n - done)) <= 0)
+				fail("write");
+	return n < 0 ? fail("read") : 0;
 }
 
+/* A process for each direction: neither waits for the other, however full the stream is. */
 static int join(int fd)
 {
-	struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-	int in = 1, out = 1;
+	pid_t sender = fork();
+	int status, r;
 
-	while (in || out) {
-		p[0].fd = in ? STDIN_FILENO : -1;
-		p[1].fd = out ? fd : -1;
-		poll(p, 2, -1);
-		if (in && p[0].revents) {
-			copy(STDIN_FILENO, fd, &in);
-			if (!in)
-				shutdown(fd, SHUT_WR);
-		}
-		if (out && p[1].revents)
-			copy(fd, STDOUT_FILENO, &out);
+	if (sender < 0)
+		fail("fork");
+	if (sender == 0) {
+		r = copy(STDIN_FILENO, fd);
+		shutdown(fd, SHUT_WR);
+		_exit(r);
 	}
-	return 0;
+	r = copy(fd, STDOUT_FILENO);
+	waitpid(sender, &status, 0);
+	return r || status;
 }
 
 int main(int argc, char **argv)
