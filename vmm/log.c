@@ -2,8 +2,10 @@
 #include "log.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -13,6 +15,8 @@
 
 static int log_fd = -1;
 static atomic_uint guest_lines;
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+static atomic_uint level = LOG_LEVEL_INFO;
 
 int error_set(struct error *e, enum error_code code, const char *fmt, ...)
 {
@@ -54,27 +58,83 @@ static void write_line(const char *fmt, va_list ap)
 		return;
 }
 
+static bool wanted(enum log_level of)
+{
+	return of <= atomic_load(&level);
+}
+
+int log_set_level(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
+		if (!strcmp(name, level_names[i])) {
+			atomic_store(&level, i);
+			return 0;
+		}
+	}
+	return -1;
+}
+
+const char *log_level_name(void)
+{
+	return level_names[atomic_load(&level)];
+}
+
+#define WRITE_LINE(of)                                                                             \
+	do {                                                                                       \
+		va_list ap;                                                                        \
+                                                                                                   \
+		if (!wanted(of))                                                                   \
+			return;                                                                    \
+		va_start(ap, fmt);                                                                 \
+		write_line(fmt, ap);                                                               \
+		va_end(ap);                                                                        \
+	} while (0)
+
+void log_error(const char *fmt, ...)
+{
+	WRITE_LINE(LOG_LEVEL_ERROR);
+}
+
 void log_line(const char *fmt, ...)
 {
-	va_list ap;
+	WRITE_LINE(LOG_LEVEL_INFO);
+}
 
-	va_start(ap, fmt);
-	write_line(fmt, ap);
-	va_end(ap);
+void log_debug(const char *fmt, ...)
+{
+	WRITE_LINE(LOG_LEVEL_DEBUG);
+}
+
+/* Whether a guest may have one more line; it is told once that there are no more. */
+static bool guest_may(void)
+{
+	unsigned int n = atomic_fetch_add(&guest_lines, 1);
+	static const char last[] = "guest: further messages of this kind are not logged";
+
+	if (n == LOG_GUEST_MAX)
+		log_line("%s", last);
+	if (n >= UINT_MAX / 2) /* never back to the start */
+		atomic_fetch_sub(&guest_lines, 1);
+	return n < LOG_GUEST_MAX;
+}
+
+unsigned int log_dropped(void)
+{
+	unsigned int n = atomic_load(&guest_lines);
+
+	return n > LOG_GUEST_MAX ? n - LOG_GUEST_MAX : 0;
 }
 
 void log_guest(const char *fmt, ...)
 {
-	unsigned int n = atomic_fetch_add(&guest_lines, 1);
-	va_list ap;
+	if (wanted(LOG_LEVEL_WARNING) && guest_may())
+		WRITE_LINE(LOG_LEVEL_WARNING);
+}
 
-	if (n >= LOG_GUEST_MAX) {
-		if (n == LOG_GUEST_MAX)
-			log_line("guest: further messages of this kind are not logged");
-		atomic_store(&guest_lines, LOG_GUEST_MAX + 1);
-		return;
-	}
-	va_start(ap, fmt);
-	write_line(fmt, ap);
-	va_end(ap);
+void log_guest_debug(const char *fmt, ...)
+{
+	if (wanted(LOG_LEVEL_DEBUG) && guest_may())
+		WRITE_LINE(LOG_LEVEL_DEBUG);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "kvm_stats.h"
 #include "mptable.h"
 #include "snapshot/snapshot.h"
 #include "virtio/notifiers.h"
@@ -208,6 +209,7 @@ void machine_teardown(struct vm *vm)
 
 	for (i = 0; i < vm->cfg->cpus; i++)
 		vcpu_close(&vm->vcpus[i]);
+	kvm_stats_close(vm);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	vm->vm_fd = -1;

@@ -75,7 +75,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	how = vm_run(&vm);
 	vm_destroy(&vm);
 	if (how == REQUEST_ERROR) {
-		log_line("ended: %s", vm.fault.text);
+		log_error("ended: %s", vm.fault.text);
 		outcome_write("error", vm.fault.text);
 		return ERROR_MACHINE;
 	}

@@ -10,6 +10,8 @@
 #include "control.h"
 #include "gdb/gdb.h"
 #include "qmp_devices.h"
+#include "qmp_stats.h"
+#include "log.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "jail/jail.h"
@@ -73,15 +75,21 @@ static json_t *query_kvm(struct vm *vm, struct control *c, json_t *args, char *t
 
 static json_t *query_cpus(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
+	const struct cpu_topology *t = &vm->cfg->topology;
 	json_t *list = json_array();
-	unsigned int i;
+	char path[QOM_PATH_MAX];
+	unsigned int i, core;
 
 	(void)c, (void)args, (void)text, (void)len;
-	for (i = 0; i < vm->cfg->cpus; i++)
-		json_array_append_new(list, json_pack("{s:i,s:i,s:s,s:s,s:{s:i,s:i,s:i}}",
-						      "cpu-index", i, "thread-id", 0, "qom-path",
-						      "", "target", "x86_64", "props", "socket-id",
-						      0, "core-id", i, "thread-id", 0));
+	for (i = 0; i < vm->cfg->cpus; i++) {
+		vcpu_qom_path(path, i);
+		core = i / t->threads;
+		json_array_append_new(
+			list, json_pack("{s:i,s:i,s:s,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
+					"thread-id", (int)vm->vcpus[i].tid, "qom-path", path,
+					"target", "x86_64", "props", "socket-id", core / t->cores,
+					"core-id", core % t->cores, "thread-id", i % t->threads));
+	}
 	return list;
 }
 
@@ -144,37 +152,6 @@ static json_t *quit(struct vm *vm, struct control *c, json_t *args, char *text, 
 static json_t *query_commands(struct vm *vm, struct control *c, json_t *args, char *text,
 			      size_t len);
 
-static const char *const exit_names[EXIT_KINDS] = {
-	[0] = "other",
-	[KVM_EXIT_IO] = "io",
-	[KVM_EXIT_MMIO] = "mmio",
-	[KVM_EXIT_HLT] = "hlt",
-	[KVM_EXIT_INTR] = "intr",
-	[KVM_EXIT_SHUTDOWN] = "shutdown",
-	[KVM_EXIT_FAIL_ENTRY] = "fail-entry",
-	[KVM_EXIT_INTERNAL_ERROR] = "internal-error",
-	[KVM_EXIT_SYSTEM_EVENT] = "system-event",
-};
-
-static json_t *count_exits(const struct vm *vm)
-{
-	json_t *exits = json_object();
-	unsigned int kind, cpu;
-	json_int_t sum;
-	char name[16];
-
-	for (kind = 0; kind < EXIT_KINDS; kind++) {
-		for (sum = 0, cpu = 0; cpu < vm->cfg->cpus; cpu++)
-			sum += vm->vcpus[cpu].exits[kind];
-		if (!sum)
-			continue;
-		snprintf(name, sizeof(name), "%u", kind);
-		json_object_set_new(exits, exit_names[kind] ? exit_names[kind] : name,
-				    json_integer(sum));
-	}
-	return exits;
-}
-
 static json_t *list_disks(const struct vm *vm)
 {
 	json_t *list = json_array();
@@ -205,7 +182,7 @@ static json_t *info(struct vm *vm, struct control *c, json_t *args, char *text, 
 			 "initrd", text_value(vm->cfg->initrd), "boot",
 			 boot_method_name(vm->entry.method), "cmdline",
 			 text_value(vm->cfg->cmdline), "sandbox", vm->cfg->sandbox, "exits",
-			 count_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
+			 qmp_exits(vm), "disks", list_disks(vm), "nets", vm->cfg->nnets);
 }
 
 static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
@@ -233,6 +210,19 @@ static json_t *gdb_start(struct vm *vm, struct control *c, json_t *args, char *t
 	}
 	control_hand_over(c);
 	return json_object();
+}
+
+/* Without an argument: what it is.  With one, the new level takes effect at once. */
+static json_t *log_level(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	json_t *level = json_object_get(args, "level");
+
+	(void)vm, (void)c;
+	if (level && (!json_is_string(level) || log_set_level(json_string_value(level)))) {
+		snprintf(text, len, "level is one of error, warning, info, debug");
+		return NULL;
+	}
+	return json_pack("{s:s}", "level", log_level_name());
 }
 
 static json_t *getfd(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
@@ -269,6 +259,8 @@ static const struct command commands[] = {
 	{"query-cpus-fast", query_cpus},
 	{"query-kvm", query_kvm},
 	{"query-name", query_name},
+	{"query-stats", qmp_query_stats},
+	{"query-stats-schemas", qmp_stats_schemas},
 	{"query-status", query_status},
 	{"query-version", query_version},
 	{"quit", quit},
@@ -279,7 +271,9 @@ static const struct command commands[] = {
 	{"x-hypergen-console-size", console_size},
 	{"x-hypergen-gdb-start", gdb_start},
 	{"x-hypergen-info", info},
+	{"x-hypergen-log-level", log_level},
 	{"x-hypergen-snapshot-save", snapshot_command},
+	{"x-hypergen-stats", qmp_stats},
 	{NULL, NULL},
 };
 
@@ -300,6 +294,7 @@ json_t *qmp_execute(struct vm *vm, struct control *c, const char *name, json_t *
 {
 	const struct command *cmd;
 
+	log_debug("qmp: %.64s", name);
 	for (cmd = commands; cmd->name; cmd++)
 		if (!strcmp(cmd->name, name))
 			return cmd->run(vm, c, args, text, text_len);

@@ -316,6 +316,7 @@ void *vcpu_thread(void *arg)
 	struct vcpu *v = arg;
 	bool unfinished = false;
 
+	atomic_store(&v->tid, gettid());
 	enter_jail(v);
 	for (;;) {
 		if (is_held(v)) {

@@ -71,6 +71,17 @@ static void release_vcpus(struct vm *vm)
 	pthread_cond_broadcast(&vm->changed);
 }
 
+void vm_hold_vcpus(struct vm *vm)
+{
+	hold_vcpus(vm);
+}
+
+void vm_release_vcpus(struct vm *vm)
+{
+	if (vm->state == VM_RUNNING && !vm->request)
+		release_vcpus(vm);
+}
+
 void vm_stop(struct vm *vm)
 {
 	hold_vcpus(vm);
@@ -90,7 +101,7 @@ void vm_continue(struct vm *vm)
 {
 	unsigned int i;
 
-	if (vm->state == VM_PANICKED || vm->state == VM_RUNNING)
+	if (vm->state == VM_PANICKED || vm->state == VM_RUNNING || gdb_holds(vm))
 		return;
 	if (vm->request) {
 		/* A debugger's word holds for what comes after the request, too. */

@@ -30,6 +30,7 @@
 struct kvm_run;
 struct control;
 struct gdb;
+struct kvm_stats;
 struct snapshot;
 
 #define EXIT_KINDS 64 /* KVM_EXIT_* below this are counted each, the rest under 0 */
@@ -40,6 +41,7 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
+	_Atomic pid_t tid; /* 0 before its thread runs */
 	bool started, parked;
 	atomic_bool frozen;	    /* parks though the VM runs: a debugger steps others */
 	uint64_t exits[EXIT_KINDS]; /* written by the vCPU's thread alone; readers may lag */
@@ -84,6 +86,7 @@ struct vm {
 	struct console *console;
 	struct control *control; /* NULL: none */
 	struct gdb *gdb;	 /* NULL: none */
+	struct kvm_stats *stats; /* NULL: nobody has asked */
 	bool have_serial;
 	struct serial8250 serial;
 	struct irq power_button, generation;
@@ -124,6 +127,9 @@ void vm_fail(struct vm *vm, const char *fmt, ...) __attribute__((format(printf, 
 void vm_stop(struct vm *vm);  /* vCPUs parked; disks and network go on until idle */
 void vm_break(struct vm *vm); /* the same for a debugger: the state becomes VM_DEBUG */
 void vm_continue(struct vm *vm);
+/* For what only a parked vCPU allows; none takes notice, the VM's state stays as it is. */
+void vm_hold_vcpus(struct vm *vm);
+void vm_release_vcpus(struct vm *vm);
 void vm_power_button(struct vm *vm);
 
 /* machine.c: the part that a reset replaces.  Without the lock, no vCPU thread alive. */

@@ -36,6 +36,8 @@ static inline void open_vm(struct vm_config *cfg)
 	CHECK(fd >= 0 && write(fd, "no kernel", 9) == 9);
 	close(fd);
 	cfg->cpus = 2;
+	if (!cfg->topology.threads)
+		cfg->topology = (struct cpu_topology){.sockets = 1, .cores = 2, .threads = 1};
 	cfg->memory.size = 16 << 20;
 	cfg->cmdline = cfg->cmdline ? cfg->cmdline : "";
 	cfg->name = cfg->name ? cfg->name : "";

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "options/family.h"
 #include "options/params.h"
 
@@ -21,6 +22,15 @@ int option_gdb(char *value, struct vm_config *cfg, struct error *e)
 	if (value[0] == ':' || strstr(value, "localhost:") == value)
 		return error_set(e, ERROR_USER, "--gdb %s: give the port alone", value);
 	cfg->gdb = value;
+	return 0;
+}
+
+int option_log_level(char *value, struct vm_config *cfg, struct error *e)
+{
+	(void)cfg; /* it can be changed at run time, and is the log's */
+	if (log_set_level(value))
+		return error_set(e, ERROR_USER,
+				 "--log-level %s: give error, warning, info or debug", value);
 	return 0;
 }
 

@@ -13,6 +13,7 @@ int option_balloon(char *value, struct vm_config *cfg, struct error *e); /* valu
 
 /* debug.c */
 int option_gdb(char *value, struct vm_config *cfg, struct error *e);
+int option_log_level(char *value, struct vm_config *cfg, struct error *e);
 int complete_gdb(struct vm_config *cfg, struct error *e);
 
 /* disk.c */

@@ -156,6 +156,10 @@ static const struct row rows[] = {
 	{TEXT, "console-log", "FILE", "copy of the console's output; past 1 MiB it becomes FILE.1",
 	 FIELD(console_log), 0},
 	{TEXT, "log", "FILE", "the VMM's own messages (default: stderr)", FIELD(log), 0},
+	{PARSED, "log-level", "LEVEL",
+	 "error, warning, info (default) or debug; QMP's\n"
+	 "x-hypergen-log-level changes it",
+	 0, option_log_level},
 
 	{HEADING, "Debugging", 0, 0, 0, 0},
 	{PARSED, "gdb", "PORT|SOCK|auto",

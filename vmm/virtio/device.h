@@ -92,6 +92,8 @@ struct virtio_dev {
 	 * the others runs in the vCPU: a control queue's driver spins for the answer.
 	 */
 	unsigned int kick_queues;
+	/* Of the whole process's life; what vhost does is not among it.  The queues count, too. */
+	uint64_t kicks, interrupts, errors;
 	struct virtio_notifiers *notifiers; /* of queues served elsewhere; NULL: none */
 };
 

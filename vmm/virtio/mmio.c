@@ -22,8 +22,10 @@ static void on_kick(void *arg, uint32_t events)
 	uint64_t count;
 
 	(void)events;
-	if (read(dev->kick.fd, &count, sizeof(count)) == sizeof(count))
-		virtio_kick(dev);
+	if (read(dev->kick.fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	dev->kicks += count;
+	virtio_kick(dev);
 }
 
 int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
@@ -89,6 +91,7 @@ void virtio_signal(struct virtio_dev *dev, struct vq *q)
 {
 	if (!vq_wants_irq(q))
 		return;
+	dev->interrupts++;
 	atomic_fetch_or(&dev->isr, VIRTIO_MMIO_INT_VRING);
 	irq_pulse(&dev->irq);
 }
@@ -109,6 +112,7 @@ void virtio_config_changed(struct virtio_dev *dev)
 	bool tell = dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
 
 	dev->config_generation++;
+	dev->interrupts += tell;
 	if (tell)
 		atomic_fetch_or(&dev->isr, VIRTIO_MMIO_INT_CONFIG);
 	virtio_publish(dev);
@@ -122,6 +126,7 @@ void virtio_break(struct virtio_dev *dev, const char *why)
 		return;
 	log_guest("virtio-%s: %s; the device waits for a reset", dev->ops->name,
 		  why ? why : "broken request");
+	dev->errors++;
 	dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	virtio_config_changed(dev);
 }
@@ -243,6 +248,8 @@ static void write_status(struct virtio_dev *dev, uint32_t value)
 		value &= ~VIRTIO_CONFIG_S_DRIVER_OK;
 	dev->status = value;
 	if ((value & ~before) & VIRTIO_CONFIG_S_DRIVER_OK) {
+		log_guest_debug("virtio-%s: its driver runs, features %#llx", dev->ops->name,
+				(unsigned long long)dev->driver_features);
 		if (dev->ops->activate)
 			dev->ops->activate(dev);
 		/* What waits in the queues already is served where kicks are: in the loop. */
@@ -270,6 +277,7 @@ static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t val
 		dev->queue_sel = value;
 		break;
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
+		dev->kicks++;
 		if (value < dev->nqueues && virtio_is_running(dev))
 			dev->ops->notify(dev, value);
 		break;

@@ -19,7 +19,10 @@ void vq_init(struct vq *q, const struct guest_memory *mem, uint16_t max)
 
 void vq_reset(struct vq *q)
 {
+	struct vq_counters counters = q->counters;
+
 	vq_init(q, q->mem, q->max);
+	q->counters = counters;
 }
 
 int vq_enable(struct vq *q)
@@ -154,16 +157,27 @@ static int walk(struct vq *q, struct vq_chain *c)
 	return vq_complain(q, "a chain loops");
 }
 
+static void count(struct vq *q, const struct vq_chain *c, int sign)
+{
+	q->counters.requests += (uint64_t)sign;
+	q->counters.read_bytes += (uint64_t)sign * c->read_len;
+}
+
 int vq_pop(struct vq *q, struct vq_chain *c)
 {
 	uint16_t idx, waiting;
+	int r;
 
 	if (!q->ready)
 		return 0;
 	if (q->broken)
 		return -1;
-	if (q->packed)
-		return packed_pop(q, c);
+	if (q->packed) {
+		r = packed_pop(q, c);
+		if (r > 0)
+			count(q, c, 1);
+		return r;
+	}
 	idx = __atomic_load_n(&q->avail[1], __ATOMIC_ACQUIRE);
 	waiting = idx - q->next_avail;
 	if (!waiting)
@@ -178,11 +192,13 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 	if (walk(q, c))
 		return -1;
 	q->next_avail++;
+	count(q, c, 1);
 	return 1;
 }
 
 void vq_unpop(struct vq *q, const struct vq_chain *c)
 {
+	count(q, c, -1);
 	if (q->packed)
 		packed_unpop(q, c);
 	else
@@ -195,6 +211,7 @@ void vq_fill(struct vq *q, uint32_t head, uint32_t written)
 
 	if (!q->ready)
 		return;
+	q->counters.written_bytes += written;
 	if (q->packed) {
 		packed_fill(q, head, written);
 		return;

@@ -20,6 +20,12 @@
 #define VQ_MAX_SIZE 256 /* largest ring offered by any device; a power of two */
 #define VQ_MAX_SEGS 256 /* most buffers in one chain */
 
+/* What went through a queue since the process began; a reset keeps it. */
+struct vq_counters {
+	uint64_t requests;		    /* chains taken */
+	uint64_t read_bytes, written_bytes; /* by the device */
+};
+
 struct vq {
 	const struct guest_memory *mem;
 	uint16_t max;  /* what QueueNumMax says */
@@ -44,6 +50,7 @@ struct vq {
 	uint16_t given, last_signal;
 	/* Packed, vq_fill() since vq_flush(): descriptors; place and flags of the first one. */
 	uint16_t filled, first, first_flags;
+	struct vq_counters counters;
 	const char *complaint; /* set with `broken`: which rule */
 };
 
