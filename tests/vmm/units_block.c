@@ -295,7 +295,11 @@ static void a_snapshot_is_forgotten(void)
 	prepare(DISK_SIZE);
 	storm(&cfg, DISK_SIZE, false);
 	CHECK(base_is_untouched(DISK_SIZE));
+	dev = open_disk(&cfg);
+	CHECK(dev->ops->cannot_save(dev)); /* a VM's snapshot would need what is forgotten */
+	dev->ops->destroy(dev);
 	dev = open_disk(&plain);
+	CHECK(!dev->ops->cannot_save(dev));
 	CHECK(!same_as_model(dev, DISK_SIZE));
 	remove_files();
 }
