@@ -430,6 +430,74 @@ static void devices_of_another_machine_are_refused(void)
 	remove_vm();
 }
 
+/* Sends a request with n descriptors beside it; returns what came back. */
+static const char *request(int fd, const char *text, const int *passed, unsigned int n)
+{
+	static char answer[4096];
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(8 * sizeof(int))];
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		control.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(n * sizeof(int)),
+						.cmsg_level = SOL_SOCKET,
+						.cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.head), passed, n * sizeof(int));
+	}
+	CHECK(sendmsg(fd, &msg, 0) == (ssize_t)iov.iov_len);
+	settle();
+	answer[take_all(fd, answer, sizeof(answer) - 1, NULL)] = '\0';
+	return answer;
+}
+
+static unsigned int open_descriptors(void)
+{
+	unsigned int n = 0;
+	int fd;
+
+	for (fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void descriptors_come_with_requests(void)
+{
+	static struct vm_config cfg;
+	const int passed[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+	unsigned int before, i;
+	int fd;
+
+	open_vm(&cfg);
+	fd = connect_to(cfg.control);
+	request(fd, "{\"execute\":\"qmp_capabilities\"}", NULL, 0);
+	before = open_descriptors();
+	CHECK(strstr(
+		request(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", NULL, 0),
+		"error"));
+	CHECK(strstr(
+		request(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", passed, 1),
+		"return"));
+	CHECK(open_descriptors() == before + 1);
+	CHECK(strstr(
+		request(fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}", NULL, 0),
+		"return"));
+	CHECK(open_descriptors() == before);
+	/* However many are sent, few are kept, and none of a client that has gone. */
+	for (i = 0; i < 40; i++)
+		request(fd, "{\"execute\":\"query-status\"}", passed, 8);
+	CHECK(open_descriptors() <= before + CONTROL_MAX_FDS);
+	CHECK(strstr(request(fd, "{\"execute\":\"x-hypergen-snapshot-save\"}", NULL, 0), "error"));
+	close(fd);
+	settle();
+	CHECK(open_descriptors() == before - 2);
+	remove_vm();
+}
+
 static void only_what_opens_nothing_travels(void)
 {
 	static const char *const stay[] = {"kernel",	  "initrd",  "disk",	  "net",
@@ -458,6 +526,7 @@ static const struct unit_test tests[] = {
 	TEST(extents_that_lie_are_refused),
 	TEST(devices_go_on_where_they_were),
 	TEST(devices_of_another_machine_are_refused),
+	TEST(descriptors_come_with_requests),
 	TEST(only_what_opens_nothing_travels),
 	{NULL, NULL},
 };
