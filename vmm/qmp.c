@@ -124,7 +124,11 @@ static json_t *cont(struct vm *vm, struct control *c, json_t *args, char *text, 
 
 static json_t *system_reset(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
-	(void)c, (void)args, (void)text, (void)len;
+	(void)c, (void)args;
+	if (!vm->cfg->kernel) {
+		snprintf(text, len, "restored without --kernel: there is nothing to boot");
+		return NULL;
+	}
 	if (vm->request < REQUEST_RESET) {
 		vm->host_reset = true;
 		vm_ask(vm, REQUEST_RESET);

@@ -183,7 +183,8 @@ static int note_base(struct vm *vm, const struct snapshot_request *r,
 static int check_request(const struct vm *vm, const struct snapshot_request *r, struct error *e)
 {
 	if (vm->request || (vm->state != VM_RUNNING && vm->state != VM_PAUSED))
-		return error_set(e, ERROR_USER, "the VM has panicked, ends or is being reset");
+		return error_set(e, ERROR_USER,
+				 "the VM has panicked, ends, is being reset or debugged");
 	if (r->base && !vm->mem.dirty)
 		return error_set(e, ERROR_USER,
 				 "nothing was noted since: make a full snapshot with 'track' first "
