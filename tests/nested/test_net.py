@@ -226,10 +226,10 @@ def passt(bridge: Nest) -> Nest:
         "if [ ! -e /sys/class/net/brp ]; then\n"
         f"  ip link add brp type bridge && ip addr add {PASST_HOST}/24 dev brp\n"
         f"  ip link set brp up && ip route add default via {GATEWAY} dev brp\n"
-        # It calls pivot_root, which an initramfs refuses: it gets a root that is a mount.
-        "  mkdir -p /run/alt && mount --rbind / /run/alt\n"
-        "  echo '#!/bin/sh' >/usr/bin/passt && chmod +x /usr/bin/passt\n"
-        "  echo 'exec chroot /run/alt /nest/passt \"$@\"' >>/usr/bin/passt\n"
+        # It calls pivot_root, which an initramfs refuses.
+        "  mkdir -p /run/realroot && echo '#!/bin/sh' >/usr/bin/passt\n"
+        "  echo 'exec /nest/bin/realroot /nest/passt \"$@\"' >>/usr/bin/passt\n"
+        "  chmod +x /usr/bin/passt\n"
         "fi"
     )
     return bridge
