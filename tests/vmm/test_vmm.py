@@ -19,6 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from hypergen import config, debs
+from hypergen.errors import HypergenError
+
 VMM = Path(__file__).resolve().parents[2] / "vmm"
 SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
 FUZZ_SECONDS = int(os.environ.get("HYPERGEN_FUZZ_SECONDS", "4"))
@@ -344,3 +347,27 @@ def test_sources_are_formatted(out: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_passt_answers_what_a_guest_asks(out: Path) -> None:
+    """`--net passt` against Debian's passt, without a guest."""
+    cfg = config.load()
+    try:
+        folder = debs.unpack(cfg, debs.fetch(cfg, ["passt"])["passt"]) / "usr/bin"
+    except HypergenError as error:
+        pytest.skip(f"no passt: {error}")
+    routes = Path("/proc/net/route").read_text(encoding="ascii").splitlines()
+    if not any(line.split()[1] == "00000000" for line in routes[1:]):
+        pytest.skip("this machine has no default route, from which passt takes all it tells")
+    done = subprocess.run(
+        [out / "units-passt", "passt_answers"],
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60 * SCALE,
+        check=False,
+    )
+    if "namespace" in done.stderr or "sandbox" in done.stderr:
+        pytest.skip(f"passt cannot isolate itself on this machine: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert "answered" in done.stdout
