@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from tests.bench.vmms import OURS, Guest, Vmm, install
 TAP = "bench0"
 LARGE = 8192
 """MiB of the large guest, more than the measured host has."""
+MANY = int(os.environ.get("BENCH_VMS") or 200)
+"""VMs in one host; a multiple of 4."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,33 @@ def _idle_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
     return rows
 
 
+# -- snapshots -----------------------------------------------------------------------------------
+
+RESTORES = {"restore": "RAM compared with its checksum", "restore-unverified": "verify=off"}
+
+
+def _restore_plan(vmms: list[Vmm]) -> Plan:
+    return [_line("restore", vmm, Guest(512)) for vmm in vmms if vmm.name == OURS]
+
+
+def _restore_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
+    cold = _ours(_medians(report, "cold"))
+    rows = [Figure("512 MiB: cold start to init", cold / 1e6, "million instructions")]
+    for kind, text in RESTORES.items():
+        stretch, answer = report.stretch(kind, OURS), _medians(report, kind).get(OURS)
+        if stretch is None or answer is None:
+            continue
+        first = stretch.counts["first"]
+        name = f"512 MiB, snapshot restored ({text})"
+        rows += [
+            Figure(f"{name}: first guest instruction", first / 1e6, "million instructions"),
+            Figure(f"{name}: the same, of a cold start", first / cold, "", 0.05),
+            Figure(f"{name}: the guest answers", answer / 1e6, "million instructions"),
+            Figure(f"{name}: the same, of a cold start", answer / cold, "", 0.15),
+        ]
+    return rows
+
+
 # -- disk and network ------------------------------------------------------------------------------
 
 IO_ROWS = {
@@ -196,7 +226,7 @@ def _io_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
 
 
 def _many_plan(vmms: list[Vmm]) -> Plan:
-    return [_line("many", vmm, Guest(32)) for vmm in vmms if vmm.name == OURS]
+    return [_line("many", vmm, Guest(32), str(MANY)) for vmm in vmms if vmm.name == OURS]
 
 
 def _many_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
@@ -204,7 +234,7 @@ def _many_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
         (int(at), *lines[0]) for (key, at), lines in report.rows.items() if key == "many-at"
     )
     if len(steps) < 3:
-        raise BuildError("200 VMs", tail=tuple(f"{k}: {v}" for k, v in report.failures.items()))
+        raise BuildError(f"{MANY} VMs", tail=tuple(f"{k}: {v}" for k, v in report.failures.items()))
     count, cycles, kib = steps[-1]
     quarter = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(steps)]
     listed = next(lines[0][0] for (key, _), lines in report.rows.items() if key == "many-list")
@@ -251,8 +281,9 @@ GROUPS = {
     "start": Group(_start_plan, _start_figures),
     "first": Group(_first_plan, _first_figures),
     "idle": Group(_idle_plan, _idle_figures),
+    "restore": Group(_restore_plan, _restore_figures),
     "io": Group(_io_plan, _io_figures),
-    "many": Group(_many_plan, _many_figures, 9216),
+    "many": Group(_many_plan, _many_figures, 2048 + 36 * MANY),
 }
 
 

@@ -175,8 +175,11 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *tb)
 		uint64_t address = qemu_plugin_insn_vaddr(insn);
 		uint32_t word = 0;
 
-		if (i == 0)
+		/* All of a block's at once: a block that faults halfway is counted too high. */
+		if (i == 0) {
 			qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &b->times, 1);
+			qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &b->count, n);
+		}
 		if (i == 0 && b->guest)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_guest_block, NO_REGS, b);
 		if (i == 0 && !b->guest && address == after_vmrun)
@@ -192,7 +195,6 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *tb)
 					insn, on_mark, NO_REGS,
 					(void *)(uintptr_t)(word & MARK_MASK));
 		}
-		qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &b->count, 1);
 	}
 }
 

@@ -108,7 +108,7 @@ static const struct {
 	void (*measure)(const struct vmm *vmm);
 } verbs[] = {
 	{"start", measure_start}, {"first", measure_first}, {"idle", measure_idle},
-	{"io", measure_io},	  {"many", measure_many},
+	{"io", measure_io},	  {"many", measure_many},   {"restore", measure_restore},
 };
 
 static void make_dev(const char *root)

@@ -47,6 +47,7 @@ void measure_start(const struct vmm *vmm);
 void measure_first(const struct vmm *vmm);
 void measure_idle(const struct vmm *vmm);
 void measure_io(const struct vmm *vmm);
+void measure_restore(const struct vmm *vmm);
 void measure_many(const struct vmm *vmm);
 
 /* net.c: a host on the other end of a tap, which the guest's program talks to. */

@@ -17,7 +17,7 @@
 
 #include "runner.h"
 
-#define LIMIT	   100000000000ULL /* cycles after which a guest that still talks is given up */
+#define LIMIT	   10000000000ULL /* cycles after which a guest that still talks is given up */
 #define SILENCE_MS 20000
 #define FAMILY	   8 /* processes that one VMM may have */
 

@@ -23,7 +23,9 @@
 #define DONE	 "bench-guest-done"
 #define TURNS	 2
 #define IDLE_MS	 10000
-#define MANY	 200
+#define ANSWER	 "bench-answer"
+#define CONTROL	 "/run/bench.sock"
+#define SNAPSHOT "/run/bench-snapshot"
 #define MANY_DIR "/run/bench"
 
 static struct vm vm;
@@ -112,6 +114,70 @@ void measure_io(const struct vmm *vmm)
 	vm_end(&vm);
 }
 
+/* Runs PROGRAM with these options to its end; 0 when it was content. */
+static int run(const char *program, const char *option, const char *value, const char *socket)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execl(program, program, option, value, "--control", socket, NULL);
+		_exit(127);
+	}
+	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -1;
+}
+
+static void restore(const struct vmm *vmm, const char *kind, char *from)
+{
+	char *words[] = {vmm->words[0], "--restore", from, NULL};
+	struct vmm again = {vmm->name, vmm->root, vmm->guest_kib, words};
+	uint64_t start;
+
+	for (int turn = 0; turn < TURNS; turn++) {
+		if (turn)
+			say("stretch %s %s\n", kind, vmm->name);
+		start = __rdtsc();
+		if (turn)
+			MARK(MARK_COUNT);
+		vm_begin(&vm, &again);
+		if (write(vm.master, "\n", 1) != 1 || vm_wait(&vm, ANSWER))
+			vm_failed(&vm, vmm);
+		else if (turn)
+			say("%s %s %lu\n", kind, vmm->name, since(start));
+		MARK(MARK_END);
+		vm_end(&vm);
+	}
+}
+
+/* A cold start, a snapshot of what it led to, and that restored until it answers a line. */
+void measure_restore(const struct vmm *vmm)
+{
+	char *words[MAX_WORDS + 3], whole[] = SNAPSHOT, fast[] = SNAPSHOT ",verify=off";
+	struct vmm controlled = {vmm->name, vmm->root, vmm->guest_kib, words};
+	uint64_t start;
+	int count = 0;
+
+	for (; vmm->words[count]; count++)
+		words[count] = vmm->words[count];
+	words[count++] = "--control";
+	words[count++] = CONTROL;
+	words[count] = NULL;
+	start = __rdtsc();
+	vm_begin(&vm, &controlled);
+	if (vm_wait(&vm, READY)) {
+		vm_failed(&vm, vmm);
+		vm_end(&vm);
+		return;
+	}
+	say("cold %s %lu\n", vmm->name, since(start));
+	nap(500);
+	if (run(words[0], "--save", SNAPSHOT, CONTROL))
+		say("failed %s snapshot\n", vmm->name);
+	vm_end(&vm);
+	restore(vmm, "restore", whole);
+	restore(vmm, "restore-unverified", fast);
+}
+
 static unsigned long available_kib(void)
 {
 	unsigned long kib = 0;
@@ -188,15 +254,15 @@ static int create(const struct vmm *vmm, int number)
 	return 0;
 }
 
-/* VMs one after another, each at its init before the next is started. */
+/* As many VMs as its name says, one after another, each at its init before the next starts. */
 void measure_many(const struct vmm *vmm)
 {
+	int i, listed = 0, many = atoi(vmm->name);
 	unsigned long kib = available_kib();
 	uint64_t start = __rdtsc();
-	int i, listed = 0;
 
-	for (i = 0; i < MANY; i++) {
-		if (i % (MANY / 4) == 0)
+	for (i = 0; i < many; i++) {
+		if (i % (many / 4) == 0)
 			say("many-at %d %lu %lu\n", i, since(start), kib - available_kib());
 		if (create(vmm, i)) {
 			say("failed %s at VM %d\n", vmm->name, i);
