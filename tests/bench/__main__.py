@@ -43,12 +43,14 @@ def main(arguments: list[str]) -> int:
     )
     chosen = parser.parse_args(arguments)
     cfg = config.load()
-    names = chosen.only or (["start"] if chosen.profile else list(groups.GROUPS))
+    names = chosen.only or list(groups.GROUPS)
     try:
-        rows, report = groups.measure(cfg, names, chosen.vmm)
         if chosen.profile:
-            print(profile.text(cfg, report, names[0], chosen.profile, chosen.vmm), end="")
+            kind = chosen.only[0] if chosen.only else "start"
+            report = groups.profile(cfg, kind, chosen.profile, chosen.vmm)
+            print(profile.text(cfg, report, kind, chosen.profile, chosen.vmm), end="")
             return 0
+        rows, report = groups.measure(cfg, names, chosen.vmm)
     except HypergenError as error:
         print(error.message, *error.tail, error.hint or "", sep="\n", file=sys.stderr)
         return error.exit_code

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hypergen import run
 from hypergen.config import BuildConfig
-from hypergen.errors import BuildError
+from hypergen.errors import BuildError, UserError
 from tests.bench import exits, rig
 from tests.bench.overlay import Overlay
 from tests.bench.rig import Report
@@ -307,6 +307,16 @@ def prepare(cfg: BuildConfig, hg_vmm: Path | None) -> tuple[Overlay, list[Vmm]]:
         run.run(["strip", "-o", stripped, hg_vmm], log=cfg.logs / "bench-strip.log")
         overlay.copy("usr/bin/hg-vmm", stripped)
     return overlay, vmms
+
+
+def profile(cfg: BuildConfig, name: str, vmm: str, hg_vmm: Path | None) -> Report:
+    """Measure one group with one VMM only: its report."""
+    overlay, vmms = prepare(cfg, hg_vmm)
+    plan = GROUPS[name].plan
+    if plan is None or vmm not in (known.name for known in vmms):
+        raise UserError(f"no profile of {name}, {vmm}", hint="a name of the table's")
+    lines = plan([known for known in vmms if known.name == vmm])
+    return rig.observe(cfg, "profile", overlay, lines, GROUPS[name].memory, 3600)
 
 
 def measure(cfg: BuildConfig, names: list[str], hg_vmm: Path | None) -> tuple[list[Figure], Report]:
