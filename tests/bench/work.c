@@ -58,6 +58,7 @@ void measure_start(const struct vmm *vmm)
 		}
 		MARK(MARK_END);
 		vm_end(&vm);
+		nap(500); /* the host takes down what is left of it: namespaces, memory */
 	}
 }
 
