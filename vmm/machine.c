@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "hermit/machine.h"
 #include "kvm_stats.h"
 #include "mptable.h"
 #include "snapshot/snapshot.h"
@@ -95,7 +96,7 @@ int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e)
 {
 	if (set_slot(vm, SLOT_LOW, 0, vm->mem.low, flags, e))
 		return -1;
-	return set_slot(vm, SLOT_HIGH, HOLE_END, vm->mem.size - vm->mem.low, flags, e);
+	return set_slot(vm, SLOT_HIGH, vm->mem.high, vm->mem.size - vm->mem.low, flags, e);
 }
 
 /* GSI n is pin n of the IOAPIC and nothing else; KVM's default adds the 8259s, unused here. */
@@ -174,6 +175,8 @@ static int load_guest(struct vm *vm, struct error *e)
 	struct acpi_machine acpi = {
 		.topology = vm->cfg->topology, .nvirtio = vm->ndevices, .serial = vm->have_serial};
 
+	if (vm->hermit)
+		return unikernel_load(vm, e);
 	if (!vm->cfg->no_acpi && acpi_build(&vm->mem, &acpi))
 		return error_set(e, ERROR_MACHINE, "the ACPI tables do not fit");
 	if (!vm->cfg->no_acpi && vmgenid_renew(&vm->mem))

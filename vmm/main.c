@@ -8,6 +8,7 @@
 
 #include "footprint.h"
 #include "jail/jail.h"
+#include "hermit/hermit.h"
 #include "log.h"
 #include "options.h"
 #include "outcome.h"
@@ -42,11 +43,22 @@ static int give_up(struct vm *vm, const struct error *e)
 	return complain(e);
 }
 
+static int enter_jail(struct vm *vm, struct error *e)
+{
+	struct jail_folder folders[FILES_MAX_MAPPINGS + 2];
+
+	if (!vm->hermit)
+		return jail_enter(vm->cfg, NULL, 0, e);
+	return jail_enter(vm->cfg, folders, files_places(vm->hermit->files, folders), e);
+}
+
 static int run(const struct vm_config *cfg, int ready_fd)
 {
 	static struct vm vm;
 	struct error e;
 	enum vm_request how;
+	int exit_code;
+	bool unikernel;
 
 	if (log_open(cfg->log)) {
 		error_set(&e, ERROR_MACHINE, "%s: cannot be opened for writing", cfg->log);
@@ -55,7 +67,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	if (outcome_prepare(cfg->run_dir, &e))
 		return complain(&e);
 	json_object_seed(0); /* reads /dev/urandom, which the sandbox will not allow later */
-	if (vm_create(&vm, cfg, &e) || jail_enter(cfg, &e)) {
+	if (vm_create(&vm, cfg, &e) || enter_jail(&vm, &e)) {
 		outcome_discard();
 		return give_up(&vm, &e);
 	}
@@ -73,15 +85,22 @@ static int run(const struct vm_config *cfg, int ready_fd)
 		detach(ready_fd);
 	footprint_forget_start();
 	how = vm_run(&vm);
+	exit_code = vm.hermit ? vm.hermit->exit_code : 0;
+	unikernel = vm.hermit;
 	vm_destroy(&vm);
 	if (how == REQUEST_ERROR) {
 		log_error("ended: %s", vm.fault.text);
 		outcome_write("error", vm.fault.text);
 		return ERROR_MACHINE;
 	}
+	if (how == REQUEST_EXIT) {
+		outcome_write("guest-exit", NULL);
+		return exit_code & 0xff;
+	}
 	log_line("ended: %s", how == REQUEST_POWEROFF ? "guest powered off" : vm.quit_reason);
 	outcome_write(how == REQUEST_POWEROFF ? "guest-shutdown" : "quit", NULL);
-	return 0;
+	/* As a shell tells of a program that a signal ended. */
+	return unikernel && vm.quit_signal ? 128 + vm.quit_signal : 0;
 }
 
 int main(int argc, char **argv)

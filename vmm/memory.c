@@ -150,9 +150,13 @@ static int advise(const struct guest_memory *m, const struct memory_config *c, s
 
 int memory_create(struct guest_memory *m, const struct memory_config *c, struct error *e)
 {
+	uint64_t hole;
+
 	m->fd = -1;
 	m->size = c->size;
-	m->low = c->size < HOLE_START ? c->size : HOLE_START;
+	hole = c->start ? 0 : c->hole ? c->hole : HOLE_START;
+	m->low = c->size < hole ? c->size : hole;
+	m->high = c->start ? c->start : HOLE_END;
 	m->pool = c->huge_page;
 	/* Pages promised by the pool may be of another node, and the fault would be a SIGBUS. */
 	m->prefault = c->prefault || (m->pool && c->bound);
@@ -210,7 +214,7 @@ static int read_file(struct guest_memory *m, int fd)
 
 	if (memory_load(m, 0, fd, 0, low))
 		return -1;
-	return high ? memory_load(m, HOLE_END, fd, low, high) : 0;
+	return high ? memory_load(m, m->high, fd, low, high) : 0;
 }
 
 int memory_from_file(struct guest_memory *m, int fd)
@@ -279,7 +283,7 @@ int memory_discard(const struct guest_memory *m, void *at, uint64_t len)
 
 uint64_t memory_end(const struct guest_memory *m)
 {
-	return m->size > m->low ? HOLE_END + (m->size - m->low) : m->low;
+	return m->size > m->low ? m->high + (m->size - m->low) : m->low;
 }
 
 void *memory_at(const struct guest_memory *m, uint64_t gpa, uint64_t len)
@@ -289,8 +293,8 @@ void *memory_at(const struct guest_memory *m, uint64_t gpa, uint64_t len)
 	if (gpa < m->low) {
 		offset = gpa;
 		room = m->low - gpa;
-	} else if (gpa >= HOLE_END && gpa - HOLE_END < m->size - m->low) {
-		offset = m->low + (gpa - HOLE_END);
+	} else if (gpa >= m->high && gpa - m->high < m->size - m->low) {
+		offset = m->low + (gpa - m->high);
 		room = m->size - offset;
 	} else {
 		return NULL;

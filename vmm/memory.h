@@ -23,6 +23,8 @@
 struct memory_config {
 	uint64_t size;	    /* bytes, a multiple of 4096 and of huge_page */
 	uint64_t huge_page; /* 2 MiB or 1 GiB: pages of the host's hugetlb pool; 0: none of it */
+	uint64_t start;	    /* GPA of its first byte; 0, or past 4 GiB: then all of it lies there */
+	uint64_t hole;	    /* GPA at which it is interrupted until 4 GiB; 0: HOLE_START */
 	bool small_pages;   /* no transparent huge pages either */
 	bool shared;	    /* a memfd, which other processes can map (implied by huge_page) */
 	bool prefault;	    /* all of it is there before the guest starts */
@@ -35,6 +37,7 @@ struct guest_memory {
 	uint8_t *base;
 	uint64_t size; /* bytes of RAM in all */
 	uint64_t low;  /* bytes of it below the hole */
+	uint64_t high; /* GPA at which the others begin */
 	int fd;	       /* the memfd whose offset 0 is `base`, sealed in its size; -1: none */
 	bool pool;     /* of the hugetlb pool: pages are not given back while the VM lives */
 	bool prefault;

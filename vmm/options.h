@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "error.h"
-#include "ratelimit.h"
+#include "hermit/config.h"
 #include "memory.h"
 #include "ratelimit.h"
 #include "topology.h"
@@ -128,7 +128,8 @@ struct vm_config {
 	const char *initrd; /* NULL: none */
 	const char *cmdline;
 	const char *name;
-	unsigned int cpus; /* 1 to MAX_CPUS, the product of topology */
+	bool cpus_given, memory_given; /* else HERMIT_CPUS and HERMIT_MEM may say */
+	unsigned int cpus;	       /* 1 to MAX_CPUS, the product of topology */
 	struct cpu_topology topology;
 	enum cpu_model cpu_model;
 	bool pinned;			     /* some affinity is given */
@@ -152,6 +153,7 @@ struct vm_config {
 	const char *log;	 /* NULL: stderr */
 	const char *gdb;	 /* TCP port of 127.0.0.1 or socket path, NULL: none */
 	bool gdb_wait;		 /* the guest's first instruction is the debugger's to order */
+	struct hermit_config hermit;
 	bool daemonize;
 	bool sandbox;
 	struct limits limits;

@@ -11,6 +11,7 @@
 
 #include "cpuid.h"
 #include "gdb/gdb.h"
+#include "hermit/machine.h"
 #include "jail/jail.h"
 #include "log.h"
 #include "snapshot/snapshot.h"
@@ -202,10 +203,15 @@ static void on_io(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
-	uint32_t i;
+	uint32_t i, value = 0;
 
 	if (run->io.port == GDB_TRAP_PORT && run->io.direction == KVM_EXIT_IO_OUT)
 		gdb_trap_exit(v);
+	if (v->vm->hermit && run->io.direction == KVM_EXIT_IO_OUT && run->io.count == 1) {
+		memcpy(&value, data, run->io.size);
+		if (unikernel_out(v, run->io.port, value))
+			return;
+	}
 	for (i = 0; i < run->io.count; i++, data += run->io.size)
 		access_bus(v->vm, &v->vm->ports, run->io.port, run->io.direction == KVM_EXIT_IO_OUT,
 			   data, run->io.size);
@@ -325,6 +331,8 @@ void *vcpu_thread(void *arg)
 			else if (!park(v))
 				return NULL;
 		}
+		if (v->vm->hermit && !unikernel_may_run(v))
+			continue;
 		unfinished = ioctl(v->fd, KVM_RUN, 0) == 0;
 		if (unfinished)
 			on_exit_reason(v);

@@ -17,6 +17,7 @@
 
 #include "control.h"
 #include "gdb/gdb.h"
+#include "hermit/machine.h"
 #include "log.h"
 #include "snapshot/snapshot.h"
 
@@ -238,10 +239,12 @@ static void on_signal(void *arg, uint32_t events)
 	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGWINCH) {
-		console_check_size(vm->console);
+		if (vm->console)
+			console_check_size(vm->console);
 		return;
 	}
 	log_line("signal %u: quitting", info.ssi_signo);
+	vm->quit_signal = (int)info.ssi_signo;
 	vm->quit_reason = "host-signal";
 	vm_ask(vm, REQUEST_QUIT);
 }
@@ -307,8 +310,25 @@ static int open_guest(struct vm *vm, struct error *e)
 	return cfg->initrd ? boot_open(&vm->boot.initrd, cfg->initrd, "initrd", e) : 0;
 }
 
+static int open_devices(struct vm *vm, struct error *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+
+	if (vm->hermit && !cfg->console && !cfg->console_log)
+		return 0; /* run like a program: it reads and writes where we would */
+	vm->console = console_create(&vm->loop, cfg->console, cfg->console_log, e);
+	if (!vm->console)
+		return -1;
+	if (!vm->hermit)
+		return platform_create(vm, e);
+	unikernel_use_console(vm);
+	return 0;
+}
+
 int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 {
+	struct memory_config memory = cfg->memory;
+
 	memset(vm, 0, sizeof(*vm));
 	vm->cfg = cfg;
 	vm->vm_fd = vm->kvm_fd = -1;
@@ -319,17 +339,16 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
 	/* The user's mistakes first, so that they are what is said on any machine. */
-	if (open_guest(vm, e))
+	if (open_guest(vm, e) || unikernel_open(vm, &memory, e))
 		return -1;
 	if (loop_create(&vm->loop, &vm->lock))
 		return error_set(e, ERROR_MACHINE, "epoll: %s", strerror(errno));
-	if (memory_create(&vm->mem, &cfg->memory, e) || watch_signals(vm, e))
+	if (memory_create(&vm->mem, &memory, e) || watch_signals(vm, e))
 		return -1;
 	vm->restoring = cfg->restore;
 	if (vm->restoring && snapshot_map(vm->restoring, &vm->mem, e))
 		return -1;
-	vm->console = console_create(&vm->loop, cfg->console, cfg->console_log, e);
-	if (!vm->console || platform_create(vm, e))
+	if (open_devices(vm, e))
 		return -1;
 	if (cfg->control) {
 		vm->control = control_create(vm, cfg->control, e);
@@ -348,7 +367,8 @@ int vm_start(struct vm *vm, struct error *e)
 {
 	if (machine_build(vm, e))
 		return -1;
-	console_check_size(vm->console);
+	if (vm->console)
+		console_check_size(vm->console);
 	if (vm->cfg->gdb_wait) {
 		vm->state = VM_DEBUG;
 		atomic_store(&vm->hold, true);
@@ -365,7 +385,7 @@ enum vm_request vm_run(struct vm *vm)
 	pthread_mutex_lock(&vm->lock);
 	end_vcpus(vm);
 	request = vm->request;
-	if (request == REQUEST_POWEROFF)
+	if (request == REQUEST_POWEROFF || request == REQUEST_EXIT)
 		control_event(vm->control, "SHUTDOWN", "{s:b, s:s}", "guest", 1, "reason",
 			      "guest-shutdown");
 	else
@@ -387,6 +407,7 @@ void vm_destroy(struct vm *vm)
 	gdb_destroy(vm);
 	if (vm->console)
 		console_destroy(vm->console);
+	unikernel_destroy(vm);
 	free(vm->vcpus);
 	vm->vcpus = NULL;
 	pthread_mutex_unlock(&vm->lock);

@@ -54,10 +54,11 @@ static void rows_pass_for_their_threads_alone(void)
 	for (r = jail_rules; r < jail_rules + jail_nrules; r++) {
 		if (harmful(r->nr))
 			continue;
-		CHECK(passes(LOOP, r->nr, r->arg, r->value));
+		CHECK(passes(r->who == FILES ? LOOP | FILES : LOOP, r->nr, r->arg, r->value));
 		if (r->nr == SYS_ioctl)
 			CHECK(passes(VCPU, r->nr, r->arg, r->value) == (r->who == VCPU));
 	}
+	CHECK(passes(VCPU | FILES, SYS_openat2, -1, 0) && !passes(VCPU, SYS_openat2, -1, 0));
 	CHECK(passes(VCPU, SYS_futex, -1, 0) && !passes(VCPU, SYS_accept4, -1, 0));
 }
 

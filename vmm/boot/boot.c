@@ -37,7 +37,7 @@ unsigned int boot_memory_map(const struct guest_memory *m, struct e820_range map
 	map[n++] = (struct e820_range){LOW_RAM_END, HIGH_RAM_START - LOW_RAM_END, E820_RESERVED};
 	map[n++] = (struct e820_range){HIGH_RAM_START, m->low - HIGH_RAM_START, E820_RAM};
 	if (m->size > m->low)
-		map[n++] = (struct e820_range){HOLE_END, m->size - m->low, E820_RAM};
+		map[n++] = (struct e820_range){m->high, m->size - m->low, E820_RAM};
 	return n;
 }
 

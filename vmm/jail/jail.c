@@ -30,6 +30,7 @@
 #define LACKS_MAX 400
 
 static bool jailed;
+static bool with_files; /* the guest has folders of the host */
 static pid_t host_pid;
 static char lacks[LACKS_MAX];
 
@@ -93,7 +94,8 @@ static void become_nobody(const struct vm_config *cfg)
 	uid_t uid = cfg->user.uid ? cfg->user.uid : UID_BASE + (uid_t)jail_host_pid();
 	gid_t gid = cfg->user.uid ? cfg->user.gid : uid;
 
-	if (geteuid() != 0)
+	/* The files of a unikernel are those of the user who started it. */
+	if (geteuid() != 0 || (with_files && !cfg->user.uid))
 		return;
 	if (cfg->run_dir)
 		own_folder(uid);
@@ -134,22 +136,24 @@ static int give_up_powers(const struct vm_config *cfg, struct error *e)
 	return 0;
 }
 
-int jail_enter(const struct vm_config *cfg, struct error *e)
+int jail_enter(const struct vm_config *cfg, const struct jail_folder *folders, unsigned int count,
+	       struct error *e)
 {
 	if (!cfg->sandbox) {
 		if (cfg->run_dir && chdir(cfg->run_dir))
 			return error_set(e, ERROR_MACHINE, "%s: %s", cfg->run_dir, strerror(errno));
 		return 0;
 	}
+	with_files = folders;
 	if (namespaces_enter(cfg->run_dir, e) || give_up_powers(cfg, e))
 		return -1;
 	keeper_bind(); /* a change of the uid has undone it */
-	landlock_enter();
+	landlock_enter(folders, count);
 	jailed = true;
-	return seccomp_enter(LOOP, e);
+	return seccomp_enter(with_files ? LOOP | FILES : LOOP, e);
 }
 
 int jail_vcpu(struct error *e)
 {
-	return jailed ? seccomp_enter(VCPU, e) : 0;
+	return jailed ? seccomp_enter(with_files ? VCPU | FILES : VCPU, e) : 0;
 }

@@ -7,6 +7,7 @@
 #ifndef HG_JAIL_H
 #define HG_JAIL_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "error.h"
@@ -20,11 +21,19 @@
  */
 int jail_start(const struct vm_config *cfg, char **argv, int *ready_fd, struct error *e);
 
+/* A folder of the host that the guest reaches by hypercalls: an open descriptor. */
+struct jail_folder {
+	int fd;
+	bool read_only;
+};
+
 /*
  * Call when all is opened, with one thread; those made later inherit it.  The working
- * directory becomes cfg->run_dir, also without a sandbox.  0, or -1 and *e.
+ * directory becomes cfg->run_dir, also without a sandbox.  folders NULL: the guest is none
+ * that reaches files.  0, or -1 and *e.
  */
-int jail_enter(const struct vm_config *cfg, struct error *e);
+int jail_enter(const struct vm_config *cfg, const struct jail_folder *folders, unsigned int count,
+	       struct error *e);
 
 /* First thing in a vCPU's thread: what only the loop may do is closed to it.  0, or -1 and *e. */
 int jail_vcpu(struct error *e);

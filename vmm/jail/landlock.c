@@ -25,6 +25,9 @@ struct __attribute__((packed)) path_rule {
 #define CREATE_VERSION	  1u
 #define RULE_PATH_BENEATH 1
 
+#define FS_READ (1ull << 2 | 1ull << 3) /* files, folders */
+/* Write files; remove folders and files; make folders and files; truncate. */
+#define FS_WRITE       (1ull << 1 | 1ull << 4 | 1ull << 5 | 1ull << 7 | 1ull << 8 | 1ull << 14)
 #define FS_REMOVE_FILE (1ull << 5)
 #define FS_MAKE_REG    (1ull << 8)
 
@@ -34,6 +37,17 @@ static const struct {
 } abis[] = {{13, 0, 0}, {14, 0, 0}, {15, 0, 0}, {15, 2, 0}, {16, 2, 0}, {16, 2, 2}};
 
 #define NABIS (int)(sizeof(abis) / sizeof(abis[0]))
+
+/* Everything but to run programs and to make what is no file or folder. */
+static int allow_guest(int ruleset, const struct jail_folder *folder, uint64_t known)
+{
+	struct path_rule rule = {.allowed = FS_READ, .parent_fd = folder->fd};
+
+	if (!folder->read_only)
+		rule.allowed |= FS_WRITE;
+	rule.allowed &= known;
+	return syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0);
+}
 
 static int allow_folder(int ruleset)
 {
@@ -49,10 +63,11 @@ static int allow_folder(int ruleset)
 	return r;
 }
 
-void landlock_enter(void)
+void landlock_enter(const struct jail_folder *folders, unsigned int count)
 {
 	int abi = syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_VERSION), fd, r;
 	struct ruleset all = {0};
+	unsigned int i;
 
 	if (abi < 1) {
 		jail_lacks("Landlock");
@@ -64,7 +79,9 @@ void landlock_enter(void)
 	all.scoped = (1ull << abis[abi - 1].scoped) - 1;
 	/* Fields that the kernel does not know must be zero, and they are. */
 	fd = syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
-	r = fd < 0 || allow_folder(fd) || syscall(SYS_landlock_restrict_self, fd, 0);
+	for (i = 0, r = fd < 0; i < count && !r; i++)
+		r = allow_guest(fd, &folders[i], all.fs);
+	r = r || allow_folder(fd) || syscall(SYS_landlock_restrict_self, fd, 0);
 	if (r)
 		jail_lacks("Landlock");
 	if (fd >= 0)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "jail/jail.h"
 #include "options.h"
 
 /* Remembers, for jail_report(), that a layer is not there, and errno as the reason. */
@@ -27,8 +28,11 @@ void namespaces_before_fork(void);
  */
 int namespaces_enter(const char *run_dir, struct error *e);
 
-/* landlock.c.  Nothing but to rename and remove in the working directory. */
-void landlock_enter(void);
+/*
+ * landlock.c.  Nothing but to rename and remove in the working directory, and to use what lies
+ * in the guest's folders.
+ */
+void landlock_enter(const struct jail_folder *folders, unsigned int count);
 
 /* cgroup.c.  Makes the VM's control group and enters it; before guest RAM is touched. */
 int cgroup_enter(const struct vm_config *cfg, struct error *e);

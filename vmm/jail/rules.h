@@ -14,8 +14,9 @@
  * the loop makes the vCPUs, so a vCPU's row is the loop's as well.
  */
 enum thread_class {
-	LOOP = 1, /* the main thread: start, event loop, reset, end */
-	VCPU = 3, /* also a vCPU's thread: the guest's exits, and devices that answer in them */
+	LOOP = 1,  /* the main thread: start, event loop, reset, end */
+	VCPU = 3,  /* also a vCPU's thread: the guest's exits, and devices that answer in them */
+	FILES = 4, /* added to both in a VM whose guest reaches files of the host by hypercalls */
 };
 
 #define ANY_ARGUMENT -1

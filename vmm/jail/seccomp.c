@@ -44,7 +44,9 @@ static void emit(struct filter *f, struct sock_filter instruction)
 
 static bool applies(const struct filter *f, const struct rule *r)
 {
-	return (r->who & f->who) == f->who;
+	enum thread_class thread = f->who & ~FILES;
+
+	return r->who == FILES ? (f->who & FILES) != 0 : (r->who & thread) == thread;
 }
 
 static void note_call(struct filter *f, int nr)

@@ -41,6 +41,14 @@ int option_memory(char *value, struct vm_config *cfg, struct error *e);
 /* What can only be said when all options are known. */
 int machine_complete(struct vm_config *cfg, struct error *e);
 
+/* unikernel.c */
+int option_file_mapping(char *value, struct vm_config *cfg, struct error *e);
+int option_file_isolation(char *value, struct vm_config *cfg, struct error *e);
+int option_env(char *value, struct vm_config *cfg, struct error *e);
+/* An image was given as a program is: by its path, with its arguments behind it. */
+int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct error *e);
+int unikernel_complete(struct vm_config *cfg, struct error *e);
+
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);
 void net_complete(struct vm_config *cfg); /* addresses, which follow from the VM's name */

@@ -142,6 +142,28 @@ static const struct row rows[] = {
 	 "/usr/libexec, /usr/lib, /usr/lib/qemu)",
 	 FIELD(virtiofsd), 0},
 
+	{HEADING, "Unikernels", 0, 0, 0, 0},
+	{PARSED, "file-mapping", "HOST:GUEST[:ro]",
+	 "a file or folder of the host that the unikernel sees as\n"
+	 "GUEST; repeat (up to 16)",
+	 0, option_file_mapping},
+	{PARSED, "file-isolation", "MODE",
+	 "none: every path of the host; normal (default): what is\n"
+	 "mapped; strict: and no symbolic links in it",
+	 0, option_file_isolation},
+	{TEXT, "tempdir", "DIR",
+	 "where files outside of all mappings are kept while it runs\n"
+	 "(default: there are none)",
+	 FIELD(hermit.files.scratch), 0},
+	{PARSED, "env", "KEY[=VALUE]",
+	 "a variable for the unikernel; KEY alone takes the value\n"
+	 "here, `host` takes all",
+	 0, option_env},
+	{OFF, "no-aslr", NULL, "a position-independent unikernel lies where it always does",
+	 FIELD(hermit.aslr), 0},
+	{ON, "verbose", NULL, "show the log of a C HermitCore kernel too", FIELD(hermit.verbose),
+	 0},
+
 	{HEADING, "Sockets and files", 0, 0, 0, 0},
 	{TEXT, "run-dir", "DIR",
 	 "all of the following in DIR, which must exist:\n"
@@ -236,6 +258,7 @@ static enum options_result print_help(void)
 	size_t i;
 
 	puts("Usage: hg-vmm --kernel FILE [option]...\n"
+	     "       hg-vmm [option]... UNIKERNEL [argument]...\n"
 	     "Runs one virtual machine on KVM until its guest powers off.");
 	for (i = 0; i < NROWS; i++)
 		print_row(&rows[i]);
@@ -333,7 +356,8 @@ static int complete(struct vm_config *cfg, struct error *e)
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
 	net_complete(cfg);
-	if (machine_complete(cfg, e) || complete_gdb(cfg, e) || jail_complete(cfg, e))
+	if (unikernel_complete(cfg, e) || machine_complete(cfg, e) || complete_gdb(cfg, e) ||
+	    jail_complete(cfg, e))
 		return -1;
 	if (cfg->daemonize && !cfg->console)
 		return error_set(e, ERROR_USER,
@@ -379,8 +403,12 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 	const struct row *row;
 	int opt;
 
-	*cfg = (struct vm_config){
-		.cmdline = "", .name = "", .cpus = 1, .topology = {1, 1, 1}, .sandbox = true};
+	*cfg = (struct vm_config){.cmdline = "",
+				  .name = "",
+				  .cpus = 1,
+				  .topology = {1, 1, 1},
+				  .hermit.aslr = true,
+				  .sandbox = true};
 	fill_getopt(long_options);
 	optind = 0; /* glibc: start over, for callers that parse more than once */
 	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
@@ -396,9 +424,11 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 		if (take_and_note(row, optarg, cfg, e))
 			return OPTIONS_ERROR;
 	}
-	if (optind < argc) {
+	if (optind < argc && cfg->kernel) {
 		error_set(e, ERROR_USER, "unexpected argument '%s' (see --help)", argv[optind]);
 		return OPTIONS_ERROR;
 	}
+	if (optind < argc && unikernel_named(argv + optind, argc - optind, cfg, e))
+		return OPTIONS_ERROR;
 	return complete(cfg, e) ? OPTIONS_ERROR : OPTIONS_RUN;
 }

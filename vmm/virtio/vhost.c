@@ -50,9 +50,9 @@ static int set_memory(struct vhost *v)
 	r[0] = (struct vhost_memory_region){.memory_size = m->low,
 					    .userspace_addr = (uintptr_t)memory_at(m, 0, m->low)};
 	if (m->size > m->low) {
-		r[1] = (struct vhost_memory_region){.guest_phys_addr = HOLE_END,
+		r[1] = (struct vhost_memory_region){.guest_phys_addr = m->high,
 						    .memory_size = m->size - m->low};
-		r[1].userspace_addr = (uintptr_t)memory_at(m, HOLE_END, r[1].memory_size);
+		r[1].userspace_addr = (uintptr_t)memory_at(m, m->high, r[1].memory_size);
 		table.head.nregions = 2;
 	}
 	return ioctl(v->fd, VHOST_SET_MEM_TABLE, &table);

@@ -209,10 +209,10 @@ static int set_memory(struct vhost_user *v)
 	const int fds[2] = {mem->fd, mem->fd};
 	struct region r[2] = {
 		{.size = mem->low, .user_addr = (uintptr_t)memory_at(mem, 0, mem->low)},
-		{.gpa = HOLE_END, .size = mem->size - mem->low, .mmap_offset = mem->low}};
+		{.gpa = mem->high, .size = mem->size - mem->low, .mmap_offset = mem->low}};
 
 	if (r[1].size) {
-		r[1].user_addr = (uintptr_t)memory_at(mem, HOLE_END, r[1].size);
+		r[1].user_addr = (uintptr_t)memory_at(mem, mem->high, r[1].size);
 		m.u.mem.nregions = 2;
 	}
 	memcpy(m.u.mem.regions, r, sizeof(r));

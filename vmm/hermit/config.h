@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the command line and the environment say of a unikernel; options/unikernel.c fills it in. */
+#ifndef HG_HERMIT_CONFIG_H
+#define HG_HERMIT_CONFIG_H
+
+#include <stdbool.h>
+
+#include "hermit/files.h"
+
+#define HERMIT_MAX_ENV 128
+
+struct hermit_config {
+	char *const *args; /* args[0] is the image's path */
+	unsigned int nargs;
+	const char *env[HERMIT_MAX_ENV]; /* KEY=VALUE, as the guest shall see them */
+	unsigned int nenv;
+	bool env_host; /* all of our own environment as well; C HermitCore always gets it */
+	bool verbose;  /* the kernel's own log is shown */
+	bool aslr; /* a relocatable one lies somewhere else each time, where its interface can */
+	struct files_config files;
+};
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine for Hermit and HermitCore unikernels (uhyve's guest ABI): no firmware tables, no
+ * devices but hypercalls; every vCPU starts in 64-bit mode with paging on.
+ *
+ *   image.c   which unikernel a file is          load.c   its segments, relocated
+ *   rust.c    boot information of Rust Hermit    core.c   of C HermitCore
+ *   calls.c   the tables of hypercalls           files.c  the files they may reach
+ */
+#ifndef HG_HERMIT_HERMIT_H
+#define HG_HERMIT_HERMIT_H
+
+#include "hermit/config.h"
+#include "hermit/files.h"
+#include "hermit/image.h"
+
+struct kvm_regs;
+struct vcpu;
+struct vm;
+
+/* Where things lie in guest RAM; all GPAs. */
+struct hermit_layout {
+	uint64_t base;	 /* of RAM */
+	uint64_t kernel; /* of the image */
+	uint64_t end;	 /* behind the image */
+	uint64_t entry;
+};
+
+struct hermit {
+	struct hermit_config cfg;
+	struct hermit_image image;
+	struct hermit_layout at;
+	struct files *files;
+	int exit_code; /* valid when the VM ended with REQUEST_EXIT */
+};
+
+/*
+ * Before RAM is made: decides where it begins (*base) and where its hole may begin, by the
+ * image and `memory` bytes.  0, or -1 and *e when the interface cannot address so much.
+ */
+int hermit_place(struct hermit *h, uint64_t memory, uint64_t *base, struct error *e);
+
+/* Loads image and boot information; cpus is the number of vCPUs, tsc_khz of the guest's TSC. */
+int hermit_boot(struct hermit *h, const struct boot_file *f, const struct guest_memory *m,
+		unsigned int cpus, uint32_t tsc_khz, struct error *e);
+
+/* The first registers of vCPU `index`; sregs->cs etc. stay the caller's affair but for these. */
+struct hermit_registers {
+	uint64_t rip, rsp, rdi, rsi, rdx;
+	uint64_t cr3, gdt;
+	uint16_t gdt_limit;
+};
+void hermit_registers(const struct hermit *h, unsigned int index, struct hermit_registers *r);
+
+/* rust.c, core.c: what hermit_boot() does for the two kinds. */
+int hermit_boot_rust(struct hermit *h, const struct guest_memory *m, unsigned int cpus,
+		     uint32_t tsc_khz, struct error *e);
+int hermit_boot_core(struct hermit *h, const struct guest_memory *m, unsigned int cpus,
+		     uint32_t tsc_khz, struct error *e);
+
+/* Identity-maps [from, to) with 2 MiB pages; tables are taken from `tables`, PML4 stands alone. */
+int hermit_map(const struct guest_memory *m, uint64_t pml4, uint64_t tables, uint64_t tables_end,
+	       uint64_t from, uint64_t to);
+
+/* Writes the GDT that both kinds start with: null, 64-bit code, data. */
+#define HERMIT_GDT_BYTES 24
+int hermit_gdt(const struct guest_memory *m, uint64_t gpa);
+
+/*
+ * C HermitCore starts its CPUs one after another: whether `index` may run now.  The first time
+ * that it says so, it also tells the guest which one it is.
+ */
+bool hermit_may_start(const struct hermit *h, const struct guest_memory *m, unsigned int index);
+
+#endif

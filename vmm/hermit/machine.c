@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hermit/machine.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hermit/calls.h"
+#include "hermit/hermit.h"
+#include "vm.h"
+
+#define CORE_HOLE  0xd0000000ull /* C HermitCore knows of a hole from 3.25 to 4 GiB */
+#define START_POLL 200000	 /* ns between two looks whether the guest wants one more CPU */
+
+#define CR0_PE	 1ull
+#define CR0_ET	 0x10ull
+#define CR0_NE	 0x20ull
+#define CR0_PG	 0x80000000ull
+#define CR4_PAE	 0x20ull
+#define EFER_LME 0x100ull
+#define EFER_LMA 0x400ull
+#define EFER_NXE 0x800ull
+
+/* What was asked for comes first, and is not said twice. */
+static void add_own_environment(struct hermit_config *cfg)
+{
+	unsigned int given = cfg->nenv, i;
+	size_t len;
+	char **own;
+
+	for (own = environ; *own && cfg->nenv < HERMIT_MAX_ENV; own++) {
+		len = strcspn(*own, "=") + 1;
+		for (i = 0; i < given && strncmp(cfg->env[i], *own, len); i++)
+			;
+		if (i == given)
+			cfg->env[cfg->nenv++] = *own;
+	}
+}
+
+int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
+{
+	struct hermit_image image;
+	struct hermit *h;
+
+	if (hermit_identify(&vm->boot.kernel, &image, e))
+		return -1;
+	if (image.abi == HERMIT_NONE)
+		return 0;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return error_set(e, ERROR_MACHINE, "out of memory");
+	vm->hermit = h;
+	h->cfg = vm->cfg->hermit;
+	h->image = image;
+	if (h->cfg.env_host || image.abi == HERMIT_C)
+		add_own_environment(&h->cfg);
+	if (hermit_place(h, memory->size, &memory->start, e))
+		return -1;
+	memory->hole = image.abi == HERMIT_C ? CORE_HOLE : 0;
+	h->files = files_create(&h->cfg.files, e);
+	return h->files ? 0 : -1;
+}
+
+void unikernel_destroy(struct vm *vm)
+{
+	if (!vm->hermit)
+		return;
+	files_destroy(vm->hermit->files);
+	free(vm->hermit);
+	vm->hermit = NULL;
+}
+
+static void on_console_input(void *arg)
+{
+	struct vm *vm = arg;
+
+	pthread_cond_broadcast(&vm->changed);
+}
+
+static void on_console_quit(void *arg)
+{
+	struct vm *vm = arg;
+
+	vm->quit_reason = "host-ui";
+	vm_ask(vm, REQUEST_QUIT);
+}
+
+void unikernel_use_console(struct vm *vm)
+{
+	const struct console_hooks hooks = {
+		.input = on_console_input, .quit = on_console_quit, .arg = vm};
+
+	console_set_hooks(vm->console, &hooks);
+}
+
+static int set_registers(struct vcpu *v, struct error *e)
+{
+	struct kvm_segment code = {.limit = 0xffffffff,
+				   .selector = 8,
+				   .type = 0xb,
+				   .present = 1,
+				   .s = 1,
+				   .l = 1,
+				   .g = 1};
+	struct kvm_segment data = {.limit = 0xffffffff,
+				   .selector = 16,
+				   .type = 3,
+				   .present = 1,
+				   .s = 1,
+				   .db = 1,
+				   .g = 1};
+	struct kvm_mp_state runnable = {.mp_state = KVM_MP_STATE_RUNNABLE};
+	struct kvm_regs regs = {.rflags = 2};
+	struct hermit_registers r;
+	struct kvm_sregs sregs;
+
+	hermit_registers(v->vm->hermit, v->index, &r);
+	if (ioctl(v->fd, KVM_GET_SREGS, &sregs))
+		return error_set(e, ERROR_MACHINE, "KVM_GET_SREGS: %s", strerror(errno));
+	sregs.cs = code;
+	sregs.ds = sregs.es = sregs.ss = data;
+	sregs.gdt.base = r.gdt;
+	sregs.gdt.limit = r.gdt_limit;
+	sregs.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
+	sregs.cr3 = r.cr3;
+	sregs.cr4 = CR4_PAE;
+	sregs.efer = EFER_LME | EFER_LMA | EFER_NXE;
+	regs.rip = r.rip;
+	regs.rsp = r.rsp;
+	regs.rdi = r.rdi;
+	regs.rsi = r.rsi;
+	regs.rdx = r.rdx;
+	/* Every vCPU runs from the beginning: no guest of this kind wakes them by INIT and SIPI. */
+	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) || ioctl(v->fd, KVM_SET_REGS, &regs) ||
+	    ioctl(v->fd, KVM_SET_MP_STATE, &runnable))
+		return error_set(e, ERROR_MACHINE, "first registers: %s", strerror(errno));
+	/* What a hypercall needs comes with each exit, instead of by a call of its own. */
+	v->run->kvm_valid_regs =
+		v->vm->hermit->image.abi == HERMIT_V2 ? KVM_SYNC_X86_REGS : KVM_SYNC_X86_SREGS;
+	return 0;
+}
+
+int unikernel_load(struct vm *vm, struct error *e)
+{
+	int khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ);
+	unsigned int i;
+
+	if (hermit_boot(vm->hermit, &vm->boot.kernel, &vm->mem, vm->cfg->cpus,
+			khz > 0 ? (uint32_t)khz : 0, e))
+		return -1;
+	for (i = 0; i < vm->cfg->cpus; i++)
+		if (set_registers(&vm->vcpus[i], e))
+			return -1;
+	return 0;
+}
+
+bool unikernel_may_run(struct vcpu *v)
+{
+	const struct timespec pause = {.tv_nsec = START_POLL};
+
+	while (!hermit_may_start(v->vm->hermit, &v->vm->mem, v->index)) {
+		if (atomic_load(&v->vm->hold))
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+/* --- what a hypercall needs of the machine --- */
+
+static bool wanted(void *arg)
+{
+	struct vcpu *v = arg;
+
+	return atomic_load(&v->vm->hold);
+}
+
+static uint64_t page_table(void *arg)
+{
+	struct vcpu *v = arg;
+
+	return v->run->s.regs.sregs.cr3;
+}
+
+/* To our own output like a program's, or to the VM's console. */
+static int64_t output(void *arg, int fd, const void *from, uint64_t len)
+{
+	struct vcpu *v = arg;
+	ssize_t n;
+
+	if (v->vm->console) {
+		pthread_mutex_lock(&v->vm->lock);
+		console_output(v->vm->console, from, len);
+		pthread_mutex_unlock(&v->vm->lock);
+		return (int64_t)len;
+	}
+	if (fd == 0)
+		fd = v->vm->hermit->image.abi == HERMIT_C ? 2 : 1; /* the kernel's own log */
+	do {
+		n = write(fd, from, len);
+	} while (n < 0 && errno == EINTR && !wanted(arg));
+	return n < 0 ? -errno : n;
+}
+
+static int64_t console_input(struct vcpu *v, void *to, uint64_t len)
+{
+	struct vm *vm = v->vm;
+	size_t n;
+
+	pthread_mutex_lock(&vm->lock);
+	while (!console_pending(vm->console) && !atomic_load(&vm->hold))
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	n = console_take(vm->console, to, len);
+	pthread_mutex_unlock(&vm->lock);
+	return n ? (int64_t)n : -EINTR;
+}
+
+static int64_t input(void *arg, void *to, uint64_t len)
+{
+	struct vcpu *v = arg;
+	ssize_t n;
+
+	if (!len)
+		return 0;
+	if (v->vm->console)
+		return console_input(v, to, len);
+	do {
+		n = read(STDIN_FILENO, to, len);
+	} while (n < 0 && errno == EINTR && !wanted(arg));
+	return n < 0 ? -errno : n;
+}
+
+static void on_exit_call(void *arg, int code)
+{
+	struct vcpu *v = arg;
+
+	pthread_mutex_lock(&v->vm->lock);
+	v->vm->hermit->exit_code = code;
+	vm_ask(v->vm, REQUEST_EXIT);
+	pthread_mutex_unlock(&v->vm->lock);
+}
+
+bool unikernel_out(struct vcpu *v, uint16_t port, uint32_t value)
+{
+	const struct call_env env = {.hermit = v->vm->hermit,
+				     .mem = &v->vm->mem,
+				     .arg = v,
+				     .output = output,
+				     .input = input,
+				     .exit = on_exit_call,
+				     .interrupted = wanted,
+				     .page_table = page_table};
+
+	return call_serve(&env, port, value, v->run->s.regs.regs.rdi);
+}

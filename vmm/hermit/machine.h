@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What vm.c, machine.c and vcpu.c ask of a VM whose guest is a unikernel (vm->hermit not NULL). */
+#ifndef HG_HERMIT_MACHINE_H
+#define HG_HERMIT_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+struct memory_config;
+struct vcpu;
+struct vm;
+
+/*
+ * Looks at the opened kernel file.  When it is a unikernel, vm->hermit is made and *memory is
+ * told where RAM has to begin.  0, or -1 and *e.
+ */
+int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e);
+
+/* Loads it and sets the first registers of every vCPU, which exist by now. */
+int unikernel_load(struct vm *vm, struct error *e);
+
+/* Waits until the guest wants this vCPU to run; false: the vCPU is wanted elsewhere first. */
+bool unikernel_may_run(struct vcpu *v);
+
+/* An OUT of the guest's.  False: no hypercall. */
+bool unikernel_out(struct vcpu *v, uint16_t port, uint32_t value);
+
+/* Its input and output go through vm->console instead of our own standard streams. */
+void unikernel_use_console(struct vm *vm);
+
+void unikernel_destroy(struct vm *vm);
+
+#endif
