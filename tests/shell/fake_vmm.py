@@ -93,6 +93,12 @@ class Machine:
             result = {"status": self.status, "running": self.status == "running"}
         elif command == "x-hypergen-info":
             result = {"uptime_ms": int((time.monotonic() - self.started) * 1000)}
+        elif command == "x-hypergen-stats":
+            counts = {"kicks": 1, "interrupts": 2, "requests": 3, "read-bytes": 0, "errors": 0}
+            disk = {"index": 1, "type": "blk", "written-bytes": 4096, **counts}
+            result = {"exits": {"io": 12, "mmio": 34}, "devices": [disk], "resets": 0}
+        elif command == "query-blockstats":
+            result = [{"device": "disk0", "stats": {"rd_bytes": 512, "wr_bytes": 0}}]
         elif command == "stop":
             self.status = "paused"
         elif command == "cont":

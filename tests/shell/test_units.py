@@ -191,7 +191,7 @@ def test_completion(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
         return [word for word, _ in complete.candidates(text)]
 
     assert words("") == list(COMMANDS)
-    assert words("host_") == ["host_info", "host_reboot", "host_shutdown"]
+    assert words("host_") == ["host_info", "host_metrics", "host_reboot", "host_shutdown"]
     assert words("help vm_c") == ["vm_create", "vm_console"]
     assert words("vm_create ") == ["1", "2"]
     assert words("vm_create vm") == ["vmlinux-6.12"]

@@ -21,6 +21,7 @@ import pytest
 
 from hypergen import config, debs
 from hypergen.errors import HypergenError
+from tests.vmm import man
 
 VMM = Path(__file__).resolve().parents[2] / "vmm"
 SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
@@ -264,6 +265,27 @@ def test_version_and_help(out: Path) -> None:
     for option in known:
         assert f"\n  --{option}" in usage.stdout, option
     assert max(len(line) for line in usage.stdout.splitlines()) <= 80  # a text console's width
+
+
+def test_the_man_page_has_the_options_of_help(out: Path) -> None:
+    usage = subprocess.check_output([str(out / "hg-vmm"), "--help"], text=True)
+    known = re.findall(r"^  (--[a-z0-9-]+)", usage, re.MULTILINE)
+    assert len(known) >= 20
+    text = man.PAGE.read_text()
+    missing = [name for name in known if f"\\fB{man.escape(name)}\\fR" not in text]
+    advice = "run: python -m tests.vmm.man PATH/TO/hg-vmm"
+    assert not missing, advice
+    assert man.page(usage) == text, advice
+
+
+def test_the_man_page_is_good_roff() -> None:
+    for section in ("NAME", "SYNOPSIS", "OPTIONS", "EXIT STATUS", "FILES", "EXAMPLES"):
+        assert f".SH {section}\n" in man.PAGE.read_text()
+    if shutil.which("man"):
+        done = subprocess.run(
+            ["man", "--warnings", "-l", str(man.PAGE)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 and not done.stderr, done.stderr
 
 
 def elf_with_one_segment() -> bytes:

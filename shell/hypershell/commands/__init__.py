@@ -20,6 +20,7 @@ COMMANDS = {
     "kernel_list": ("file_lists", "list the guest kernels"),
     "image_list": ("file_lists", "list the disk images"),
     "host_info": ("host_info", "show what this host is and what is wrong with it"),
+    "host_metrics": ("host_metrics", "print figures of host and VMs for Prometheus"),
     "host_reboot": ("host_power", "end all VMs and reboot the host"),
     "host_shutdown": ("host_power", "end all VMs and power the host off"),
     "help": ("basic", "explain the commands, or one"),
