@@ -99,7 +99,8 @@ def test_a_virtiofsd_that_dies_ends_the_guests_calls(nest: Nest) -> None:
     vm = nest.guest(
         f"{MOUNT}; cat /mnt/file; echo up\n"
         "while cat /mnt/file >/dev/null && echo z >/mnt/other; do :; done\n"
-        "cat /mnt/file; ls /mnt; umount /mnt; mount -t virtiofs tag /mnt && exit 9; echo ended",
+        "cat /mnt/file; ls /mnt; umount /mnt\n"
+        "mount -t virtiofs tag /mnt; cat /mnt/file && exit 9; echo ended",
         options=[*OPTIONS, f"tag={SHARE}"],
         wait=False,
     )
