@@ -7,6 +7,7 @@ import itertools
 import shlex
 from collections.abc import Sequence
 
+from tests.e2e.bounds import bound
 from tests.nested.nest import Guest, Nest, Result
 
 # A guest that does what it is told on its console.
@@ -52,18 +53,25 @@ def refused(nest: Nest, where: str = SNAPSHOT, *options: str) -> str:
     return done.output
 
 
+def lag(vm: Guest) -> int:
+    """Seconds between the host's clock and the guest's."""
+    host = int(vm.nest.sh("date +%s"))
+    return abs(host - int(ask(vm, "date +%s")))
+
+
 def test_a_guest_goes_on_with_its_clock_right(nest: Nest) -> None:
     vm = server(nest, cpus=2)
     assert ask(vm, "x=kept; (sleep 4; echo >/alarm) & cat /proc/uptime >/before; echo ok") == "ok"
+    late = lag(vm)
     assert save(vm).status == 0
     vm.qmp("quit")
     vm.ended()
-    nest.sh("sleep 2")
+    nest.sh("sleep 5")
     again = restored(nest)
     assert ask(again, "echo $x; nproc").split() == ["kept", "2"]
-    # The wall clock is the host's, the monotonic one went on, and the timer fires.
-    host, guest = (int(nest.sh("date +%s")), int(ask(again, "date +%s")))
-    assert abs(guest - host) <= 3
+    # The wall clock is right, the monotonic one went on, and the timer fires. On a busy machine
+    # any guest of an emulated host lags behind by seconds: what it did before is allowed for.
+    assert lag(again) <= late + bound(3)
     before, after = ask(again, "cut -d' ' -f1 /before /proc/uptime").split()
     assert float(after) > float(before) + 2
     assert ask(again, "until [ -e /alarm ]; do sleep 0.1; done; echo rang") == "rang"
