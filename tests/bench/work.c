@@ -264,13 +264,14 @@ void measure_many(const struct vmm *vmm)
 
 	for (i = 0; i < many; i++) {
 		if (i % (many / 4) == 0)
-			say("many-at %d %lu %lu\n", i, since(start), kib - available_kib());
+			say("many-at %d %lu %ld\n", i, since(start),
+			    (long)kib - (long)available_kib());
 		if (create(vmm, i)) {
 			say("failed %s at VM %d\n", vmm->name, i);
 			break;
 		}
 	}
-	say("many-at %d %lu %lu\n", i, since(start), kib - available_kib());
+	say("many-at %d %lu %ld\n", i, since(start), (long)kib - (long)available_kib());
 	start = __rdtsc();
 	for (int k = 0; k < i; k++)
 		listed += strstr(ask(k, "query-status"), "running") != NULL;
