@@ -165,6 +165,8 @@ static int add_windows(struct vm *vm, struct error *e)
 		.userspace_addr = (uintptr_t)vm->windows,
 	};
 
+	if (!vm->ndevices)
+		return 0;
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
 		return kvm_error(e, "KVM_SET_USER_MEMORY_REGION");
 	return 0;

@@ -58,6 +58,7 @@ static void hold_vcpus(struct vm *vm)
 	unsigned int i;
 
 	atomic_store(&vm->hold, true);
+	pthread_cond_broadcast(&vm->changed); /* one may wait there for a unikernel's input */
 	for (i = 0; i < vm->cfg->cpus; i++)
 		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
 			vcpu_kick(&vm->vcpus[i]);

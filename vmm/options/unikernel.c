@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "options/family.h"
 #include "options/params.h"
 
@@ -125,7 +126,12 @@ int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct
 	cfg->kernel = words[0];
 	cfg->hermit.args = words;
 	cfg->hermit.nargs = (unsigned int)count;
-	return read_variables(cfg, e);
+	if (read_variables(cfg, e))
+		return -1;
+	/* A program says nothing of its own start; its standard error is for its messages. */
+	if (!cfg->hermit.verbose && !cfg->log && !cfg->run_dir)
+		log_set_level("error");
+	return 0;
 }
 
 int unikernel_complete(struct vm_config *cfg, struct error *e)
