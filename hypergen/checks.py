@@ -137,6 +137,10 @@ def pytest(cfg: BuildConfig, arguments: Sequence[str]) -> int:
         1 when a test failed or none ran, 2 for a usage error, 130 when interrupted, else 0.
     """
     argv = [sys.executable, "-B", "-m", "pytest", "-o", f"cache_dir={cfg.cache / 'pytest'}"]
+    # Two files at a time: a machine that is booted waits more than it works. More would only make
+    # the machines slow, each has two CPUs of its own.
+    if not any(word.startswith(("-n", "--numprocesses", "-p")) for word in arguments):
+        argv += ["-n", str(min(2, cfg.jobs)), "--dist", "loadfile"]
     status = run.interactive([*argv, *arguments], cwd=TOP, env=environment(cfg))
     return {0: 0, 2: 130, 4: 2}.get(status, 1)
 

@@ -147,7 +147,7 @@ class Shared:
                     self._cfg,
                     self._disk,
                     self._logs,
-                    f"host{self._boots}",
+                    f"host{self._boots}{os.environ.get('PYTEST_XDIST_WORKER', '')}",
                     memory=3072,
                     cpus=2,
                     extra=("-drive", second, "-device", "virtio-blk-pci,drive=disk1"),

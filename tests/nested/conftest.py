@@ -8,6 +8,8 @@ them to the second initramfs before the host boots.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,7 +93,13 @@ def overlay(
     cfg: BuildConfig, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The second initramfs of the host."""
-    folder = tmp_path_factory.mktemp("nest")
+    (cfg.out / "nested").mkdir(parents=True, exist_ok=True)
+    with (cfg.out / "nested" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of other files may run beside us
+        return _overlay(cfg, request, tmp_path_factory.mktemp("nest"))
+
+
+def _overlay(cfg: BuildConfig, request: pytest.FixtureRequest, folder: Path) -> Path:
     kernels = cfg.out / "guest_kernel"
     files = Overlay()
     files.copy("nest/init", HERE / "host-init")
@@ -135,7 +143,7 @@ class Shared:
         """The host, booted if need be."""
         if self._nest is None:
             self._boots += 1
-            name = f"nest{self._boots}"
+            name = f"nest{self._boots}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
             self._nest = self._stack.enter_context(
                 nests.boot(self._cfg, self._overlay, self._disk, name)
             )
