@@ -105,7 +105,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 
 int main(int argc, char **argv)
 {
-	struct vm_config cfg;
+	static struct vm_config cfg; /* what it points to lives as long */
 	struct error e;
 	int ready_fd = -1;
 

@@ -100,6 +100,7 @@ int main(int argc, char **argv)
 	size_t i, n;
 	int opt;
 
+	signal(SIGPIPE, SIG_IGN); /* as vm.c does */
 	while ((opt = getopt(argc, argv, "s:t:")) != -1) {
 		if (opt == 's')
 			seed = strtoull(optarg, NULL, 10);

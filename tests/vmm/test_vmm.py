@@ -76,7 +76,7 @@ def run_vmm(binary: Path, *args: str, timeout: float = 20) -> subprocess.Complet
 def unit_names(program: str) -> list[str]:
     """Read from the source, so that collection does not have to compile anything."""
     source = (Path(__file__).parent / f"{program.replace('-', '_')}.c").read_text()
-    return [line.split("(")[1].split(")")[0] for line in source.splitlines() if "\tTEST(" in line]
+    return re.findall(r"[\t ]TEST\((\w+)\)", source)
 
 
 PROGRAMS = sorted(p.stem.replace("_", "-") for p in Path(__file__).parent.glob("units_*.c"))
@@ -238,7 +238,7 @@ GOOD = ("--kernel", "KERNEL")
         ((*GOOD, "--net", "tap=t,speed=9"), "unknown option 'speed'"),
         ((*GOOD, "--run-dir", "/nowhere"), "No such file"),
         ((*GOOD, "--daemonize"), "--daemonize needs"),
-        ((*GOOD, "--boot", "bios"), "auto, pvh or linux64"),
+        ((*GOOD, "--boot", "bios"), "auto, pvh, linux64 or multiboot"),
         ((*GOOD, "--frobnicate"), "unknown option"),
         ((*GOOD, "stray"), "unexpected argument"),
     ],

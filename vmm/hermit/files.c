@@ -427,6 +427,15 @@ int64_t files_list(struct files *f, int fd, void *to, uint64_t len)
 	return n < 0 ? -errno : n;
 }
 
+/* A folder below another one, never a link. */
+static int open_folder(int at, const char *name)
+{
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+			       .resolve = RESOLVE_BENEATH};
+
+	return syscall(SYS_openat2, at, name, &how, sizeof(how));
+}
+
 /* Whatever lies in the folder `fd`, which is closed; as deep as a guest's paths are long. */
 static void empty_folder(int fd)
 {
@@ -443,8 +452,7 @@ static void empty_folder(int fd)
 			continue;
 		if (!unlinkat(dirfd(dir), d->d_name, 0))
 			continue;
-		inner = openat(dirfd(dir), d->d_name,
-			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		inner = open_folder(dirfd(dir), d->d_name);
 		if (inner >= 0)
 			empty_folder(inner);
 		unlinkat(dirfd(dir), d->d_name, AT_REMOVEDIR);
@@ -455,7 +463,7 @@ static void empty_folder(int fd)
 static void remove_scratch(struct files *f)
 {
 	const struct mapping *m = &f->mappings[f->nmappings - 1]; /* it was added last */
-	int fd = openat(m->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_folder(m->folder, ".");
 
 	if (fd >= 0)
 		empty_folder(fd);

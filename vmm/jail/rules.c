@@ -87,7 +87,6 @@ const struct rule jail_rules[] = {
 	CALL(FILES, getdents64, "a unikernel's folders; its scratch folder at the end"),
 	CALL(FILES, unlinkat, "a unikernel's files; its scratch folder at the end"),
 	CALL(FILES, mkdirat, "a unikernel's folders"),
-	CALL(FILES, openat, "a unikernel's scratch folder at the end"),
 	CALL(FILES, fcntl, "libc's fdopendir() at the end"),
 	CALL(FILES, clock_nanosleep, "a HermitCore CPU waits until its kernel wants it"),
 	IOCTL(LOOP, KVM_SET_MP_STATE, "start: a unikernel's vCPUs all run from the beginning"),

@@ -132,10 +132,10 @@ static const struct row rows[] = {
 	 "by the host's kernel; or by Unix sockets: connect to PATH\n"
 	 "and send 'CONNECT port', or listen at PATH_PORT",
 	 0, option_vsock},
-	{PARSED, "share", "TAG=DIR[,readonly] | TAG=socket:PATH",
+	{PARSED, "share", "TAG=DIR[,readonly]",
 	 "host folder for the guest (mount -t virtiofs TAG /mnt),\n"
-	 "served by virtiofsd; repeat (up to 4). socket: one that\n"
-	 "runs already",
+	 "served by virtiofsd; repeat (up to 4). TAG=socket:PATH:\n"
+	 "by one that runs already",
 	 0, option_share},
 	{TEXT, "virtiofsd", "FILE",
 	 "the virtiofsd to start (default: the first in $PATH,\n"
@@ -298,7 +298,7 @@ static int take_and_note(const struct row *row, char *value, struct vm_config *c
 		t->value = value ? strdup(value) : "";
 		if (!t->value)
 			return error_set(e, ERROR_MACHINE, "out of memory");
-		cfg->ntravels++;
+		cfg->ntravels++; /* kept until the process ends */
 	}
 	return take(row, value, cfg, e);
 }
