@@ -16,20 +16,13 @@
 #include "log.h"
 #include "snapshot/snapshot.h"
 #include "vm.h"
+#include "x86.h"
 
 #define MSR_TSC		  0x10
 #define MSR_MISC_ENABLE	  0x1a0
 #define MISC_FAST_STRING  1ull
 #define MSR_MTRR_DEF_TYPE 0x2ff
 #define MTRR_ENABLED_WB	  0x806ull /* enabled, default write-back */
-
-#define CR0_PE	 1ull
-#define CR0_ET	 0x10ull
-#define CR0_NE	 0x20ull
-#define CR0_PG	 0x80000000ull
-#define CR4_PAE	 0x20ull
-#define EFER_LME 0x100ull
-#define EFER_LMA 0x400ull
 
 #define VCPU_STACK (64u << 10) /* bytes; a vCPU's deepest path is a few KiB */
 

@@ -12,18 +12,10 @@
 #include "hermit/calls.h"
 #include "hermit/hermit.h"
 #include "vm.h"
+#include "x86.h"
 
 #define CORE_HOLE  0xd0000000ull /* C HermitCore knows of a hole from 3.25 to 4 GiB */
 #define START_POLL 200000	 /* ns between two looks whether the guest wants one more CPU */
-
-#define CR0_PE	 1ull
-#define CR0_ET	 0x10ull
-#define CR0_NE	 0x20ull
-#define CR0_PG	 0x80000000ull
-#define CR4_PAE	 0x20ull
-#define EFER_LME 0x100ull
-#define EFER_LMA 0x400ull
-#define EFER_NXE 0x800ull
 
 /* What was asked for comes first, and is not said twice. */
 static void add_own_environment(struct hermit_config *cfg)
