@@ -27,7 +27,7 @@ ROOT = f"root=LABEL=hypergen rw {FOLDERS}"
         (f"vm_create vmlinux {FILES.zero}", 2, "zero length"),
         (f"vm_create {FILES.corrupt} {FILES.busybox}", 2, "kernel"),
         (f"vm_create {FILES.cut} {FILES.busybox}", 2, "not a usable kernel"),
-        (f"vm_create vmlinux {FILES.busybox} --cpus 17", 2, "--cpus 17"),
+        (f"vm_create vmlinux {FILES.busybox} --cpus 65", 2, "--cpus 65"),
         (f"vm_create vmlinux {FILES.busybox} --memory 900G", 2, "this host has"),
         (f"vm_create vmlinux {FILES.busybox} --initrd nosuch", 2, "no such file"),
     ],
