@@ -72,7 +72,8 @@ void kernel(uint32_t magic, const struct info *info)
 {
 	const struct module *mod = (const struct module *)info->mods_addr;
 	const struct map_entry *e = (const struct map_entry *)info->mmap_addr;
-	const struct map_entry *end = (const struct map_entry *)(info->mmap_addr + info->mmap_length);
+	const struct map_entry *end =
+		(const struct map_entry *)(info->mmap_addr + info->mmap_length);
 	uint32_t i, sum = 0, cr0;
 
 	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
