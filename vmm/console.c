@@ -79,7 +79,7 @@ static void flush_log(struct console *con)
 		n = piece(con, con->log_pos, &data);
 		if (con->log_size + n > CONSOLE_LOG_MAX)
 			rotate_log(con);
-		n = pwrite(con->log_fd, data, n, con->log_size);
+		n = write(con->log_fd, data, n);
 		if (n <= 0)
 			break; /* a full disk loses log lines, never the VM */
 		con->log_size += n;
@@ -368,7 +368,8 @@ static int open_log(struct console *con, const char *path, struct error *e)
 	char old[4096];
 
 	snprintf(old, sizeof(old), "%s.1", path);
-	con->log_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* Appending, so that whoever empties it finds no hole before the next line. */
+	con->log_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
 	con->old_log_fd = open(old, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (con->log_fd < 0 || con->old_log_fd < 0)
 		return error_set(e, ERROR_MACHINE, "%s: %s", path, strerror(errno));

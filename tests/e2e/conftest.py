@@ -30,19 +30,6 @@ MIB = 1 << 20
 FAILED = pytest.StashKey[bool]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a test that waited in vain one more try, on a machine booted anew.
-
-    QEMU's TCG runs nested guests with faults of its own: now and then a timer or a wake-up is lost
-    and something waits for ever. Only that is tried again, never a wrong answer; the summary
-    counts each such try.
-    """
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["TimedOut"]))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -29,14 +29,6 @@ FAILED = pytest.StashKey[bool]()
 CFLAGS = ("-std=gnu11", "-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One more try for a test that waited in vain: see tests/e2e/conftest.py, which says why."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["TimedOut"]))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
