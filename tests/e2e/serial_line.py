@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pyte
 
-from tests.e2e.bounds import wait
+from tests.e2e.bounds import TimedOut, bound
 
 COLUMNS, ROWS = 80, 24
 HISTORY = 400
@@ -36,7 +38,7 @@ class SerialLine:
         self._socket.connect(str(path))
         self._screen = _Screen(self._socket)
         self._stream = pyte.ByteStream(self._screen)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._log = log.open("ab")
         self.raw = bytearray()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -55,6 +57,7 @@ class SerialLine:
                 self._log.write(data)
                 self._log.flush()
                 self._stream.feed(data)
+                self._lock.notify_all()
 
     def lines(self) -> list[str]:
         """Everything shown so far, what has scrolled off the top first; no trailing blanks."""
@@ -77,12 +80,16 @@ class SerialLine:
     def expect(self, pattern: str, seconds: float, start: int = 0) -> re.Match[bytes]:
         """Wait until the raw bytes from `start` on match `pattern`."""
         expression = re.compile(pattern.encode())
-
-        def probe() -> re.Match[bytes] | None:
-            with self._lock:
-                return expression.search(bytes(self.raw), start)
-
-        return wait(f"{pattern!r} on the serial line", probe, seconds, last=self.describe)
+        end = time.monotonic() + bound(seconds)
+        with self._lock:
+            # No match object of the growing bytes may live on: they could not grow any more.
+            while expression.search(self.raw, start) is None and time.monotonic() < end:
+                self._lock.wait(max(0.0, end - time.monotonic()))
+            found = expression.search(bytes(self.raw), start)
+        if found is None:
+            what = f"no {pattern!r} on the serial line within {bound(seconds):.0f} s"
+            raise TimedOut(f"{what}\n{self.describe()}")
+        return found
 
     def describe(self) -> str:
         """The last lines, for an error message."""
@@ -90,6 +97,8 @@ class SerialLine:
 
     def close(self) -> None:
         """Hang up."""
-        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # close() alone does not end a recv()
         self._thread.join(5)
+        self._socket.close()
         self._log.close()
