@@ -21,10 +21,13 @@ __asm__(".pushsection .text\n.globl _start\n_start:\n"
 	"	mov	$0, %edi\n"
 	"	call	guest_start\n.popsection\n");
 #else
-/* RSP is the lower end of 32 KiB; RDI the boot information. */
+/* RSP is the lower end of 32 KiB; RDI the boot information; ESI the CPU: only the first works. */
 __asm__(".pushsection .text\n.globl _start\n_start:\n"
+	"	test	%esi, %esi\n"
+	"	jnz	2f\n"
 	"	add	$0x8000, %rsp\n"
-	"	call	guest_start\n.popsection\n");
+	"	call	guest_start\n"
+	"2:	cli; hlt; jmp	2b\n.popsection\n");
 __asm__(".pushsection .note.hermit, \"a\", @note\n"
 	"	.long	7, 1, 0x5a00\n"
 	"	.asciz	\"HERMIT\"\n"
@@ -141,6 +144,103 @@ static inline size_t length(const char *s)
 static inline void say(const char *s)
 {
 	guest_write(1, s, length(s));
+}
+
+#define GUEST_MAX_ARGUMENTS 16
+#define GUEST_ARGUMENT_TEXT 2048
+
+static char *guest_argv[GUEST_MAX_ARGUMENTS] __attribute__((unused));
+
+#if ABI == 2
+static inline uint32_t big_endian(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* The value of the first property `name` of a device tree; NULL: there is none. */
+static inline const char *tree_property(const uint8_t *tree, const char *name)
+{
+	const uint8_t *at = tree + big_endian(tree + 8);
+	const char *strings = (const char *)tree + big_endian(tree + 12), *own;
+	uint32_t token;
+	size_t i;
+
+	for (;;) {
+		token = big_endian(at);
+		at += 4;
+		if (token == 1) {
+			at += (length((const char *)at) + 4) & ~3ull;
+		} else if (token == 3) {
+			own = strings + big_endian(at + 4);
+			for (i = 0; name[i] && name[i] == own[i]; i++)
+				;
+			if (name[i] == own[i])
+				return (const char *)at + 8;
+			at += 8 + ((big_endian(at) + 3) & ~3u);
+		} else if (token == 9) {
+			return NULL;
+		}
+	}
+}
+
+/* Fills guest_argv with what follows "--"; it has no name of the program.  argc. */
+static inline int guest_arguments(uint64_t boot_info)
+{
+	static char text[GUEST_ARGUMENT_TEXT], *to = text;
+	const char *from = tree_property(*(const uint8_t **)(boot_info + 24), "bootargs");
+	int argc = 1;
+
+	guest_argv[0] = to;
+	*to++ = '\0';
+	while (from && *from && !(from[0] == '-' && from[1] == '-'))
+		from++;
+	for (from = from && *from ? from + 2 : NULL; from && *from && argc < GUEST_MAX_ARGUMENTS;) {
+		for (; *from == ' '; from++)
+			;
+		guest_argv[argc++] = to;
+		for (; *from && *from != ' '; from++)
+			if (*from != '\'' && to < text + sizeof(text) - 2)
+				*to++ = *from;
+		*to++ = '\0';
+	}
+	return argc;
+}
+#else
+/* Fills guest_argv; argc. */
+static inline int guest_arguments(uint64_t boot_info)
+{
+	static char text[GUEST_ARGUMENT_TEXT], *to = text, nowhere[8];
+	static uint64_t argv[CALL_MAX_ARGS], envp[CALL_MAX_ARGS];
+	static struct cmdsize sizes;
+	struct cmdval values = {(uint64_t)argv, (uint64_t)envp};
+	int i;
+
+	(void)boot_info;
+	call(0x740, &sizes);
+	for (i = 0; i < CALL_MAX_ARGS; i++) {
+		envp[i] = argv[i] = ~0ull; /* nowhere: the monitor leaves it out */
+		if (i >= sizes.argc || i >= GUEST_MAX_ARGUMENTS)
+			continue;
+		guest_argv[i] = nowhere;
+		if (sizes.argsz[i] > text + sizeof(text) - to)
+			continue;
+		argv[i] = (uint64_t)(guest_argv[i] = to);
+		to += sizes.argsz[i];
+	}
+	call(0x780, &values);
+	return sizes.argc < GUEST_MAX_ARGUMENTS ? sizes.argc : GUEST_MAX_ARGUMENTS;
+}
+#endif
+
+/* Of the time stamp counter; 0 when the monitor does not say. */
+static inline uint32_t guest_tsc_khz(uint64_t boot_info)
+{
+#if ABI == 0
+	(void)boot_info;
+	return 1000 * *(volatile uint32_t *)(0x800000 + 0x18);
+#else
+	return *(volatile uint32_t *)(boot_info + 104);
+#endif
 }
 
 __attribute__((used, noreturn)) static void guest_start(uint64_t boot_info)
