@@ -7,6 +7,7 @@
 #include "snapshot/ram.h"
 #include "snapshot/state.h"
 #include "snapshot/sum.h"
+#include "snapshot_fixture.h"
 #include "vm_fixture.h"
 
 /* What is opened lives as long as the process: nothing of it is a leak. */
@@ -48,18 +49,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	state_save_devices(&vm, &good);
 	CHECK(snap_finish(&good) == 0);
 	return 0;
-}
-
-static void reseal(uint8_t *file, size_t len)
-{
-	struct snap_header h;
-
-	memcpy(&h, file, sizeof(h));
-	h.sum = 0;
-	h.length = len;
-	memcpy(file, &h, sizeof(h));
-	h.sum = sum_bytes(file, len);
-	memcpy(file, &h, sizeof(h));
 }
 
 /* Changes bytes, a word at a time or to what numbers go wrong at. */

@@ -79,7 +79,7 @@ def unit_names(program: str) -> list[str]:
     return re.findall(r"[\t ]TEST\((\w+)\)", source)
 
 
-PROGRAMS = sorted(p.stem.replace("_", "-") for p in Path(__file__).parent.glob("units_*.c"))
+PROGRAMS = sorted(p.stem.replace("_", "-", 1) for p in Path(__file__).parent.glob("units_*.c"))
 UNITS = [(p, n) for p in PROGRAMS for n in unit_names(p)]
 
 

@@ -4,10 +4,7 @@
 #include <time.h>
 
 #include "units.h"
-#include "vm_fixture.h"
-
-static char text[4 << 20];
-static bool gone;
+#include "qmp_client.h"
 
 static void start(void)
 {
@@ -217,25 +214,6 @@ static void console_bounds_the_work_of_one_kick(void)
 }
 
 /* --- control socket --- */
-
-static const char *ask(int fd, const char *request)
-{
-	size_t n;
-
-	CHECK(send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request));
-	settle();
-	n = take_all(fd, text, sizeof(text) - 1, &gone);
-	text[n] = '\0';
-	return text;
-}
-
-static int connect_qmp(void)
-{
-	int fd = connect_to(vm.cfg->control);
-
-	CHECK(strstr(ask(fd, "{\"execute\":\"qmp_capabilities\"}"), "{\"return\":{}}"));
-	return fd;
-}
 
 static void qmp_speaks_as_the_specification_says(void)
 {
