@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import lzma
+import os
 import re
 import shlex
 import subprocess
@@ -24,12 +26,13 @@ FREESTANDING = (
     *("-Wl,--build-id=none", "-Wl,-z,noexecstack"),
 )
 
-# What Debian's initramfs-tools would load for a disk behind virtio-mmio, in the order of need.
-MODULES = (
-    *("drivers/virtio/virtio_ring.ko", "drivers/virtio/virtio.ko"),
-    *("drivers/virtio/virtio_mmio.ko", "drivers/block/virtio_blk.ko"),
-    *("drivers/char/virtio_console.ko",),
-)
+# What Debian's initramfs-tools would load for a disk behind virtio-mmio, in the order of need;
+# what a kernel has no such file of is built in.
+MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "virtio_console")
+OTHERS = os.environ.get("HYPERGEN_KERNELS")
+"""Optional: a folder of unpacked kernel packages (NAME/boot/vmlinuz-* or NAME/usr/lib/modules/...),
+each of which is booted."""
+
 DEBIAN_INIT = """#!/bin/busybox sh
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
@@ -58,27 +61,42 @@ def _multiboot(overlay: Overlay, folder: Path) -> None:
     overlay.copy("nest/multiboot.bin", flat)
 
 
+def _plain(module: Path) -> bytes:
+    data = module.read_bytes()
+    return lzma.decompress(data) if module.suffix == ".xz" else data
+
+
+def _stock_kernel(cfg: BuildConfig, overlay: Overlay, tree: Path, name: str, target: Path) -> None:
+    """``/nest/NAME`` and ``/nest/NAME.cpio`` of a distribution's unpacked packages."""
+    overlay.copy(f"nest/{name}", next(p for p in tree.rglob("vmlinuz*") if p.is_file()))
+    initrd = Overlay()
+    busybox = debs.unpack(cfg, debs.fetch(cfg, ["busybox-static"])["busybox-static"])
+    initrd.copy("bin/busybox", busybox / "bin/busybox")
+    initrd.file("init", DEBIAN_INIT.encode(), 0o755)
+    for directory in ("dev", "proc", "sys", "mnt", "modules"):
+        initrd.directory(directory)
+    initrd.node("dev/console", "c", 5, 1, 0o600)
+    order = ""
+    for module in MODULES:
+        for file in sorted(tree.rglob(f"{module}.ko*")):
+            initrd.file(f"modules/{module}.ko", _plain(file))
+            order += f"{module}.ko\n"
+    initrd.file("modules/order", order.encode())
+    overlay.copy(f"nest/{name}.cpio", initrd.write(target))
+
+
 def _debian(cfg: BuildConfig, overlay: Overlay, folder: Path) -> None:
     depends = run.capture(["apt-cache", "depends", "linux-image-cloud-amd64"])
     match = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", depends)
     if not match:
         raise UserError("apt knows no linux-image-cloud-amd64", hint="apt-get update")
-    name = match[1]
-    packages = debs.fetch(cfg, [name, "busybox-static"])
-    tree = debs.unpack(cfg, packages[name])
-    overlay.copy("nest/debian", next(tree.glob("boot/vmlinuz-*")))
-    initrd = Overlay()
-    initrd.copy("bin/busybox", debs.unpack(cfg, packages["busybox-static"]) / "bin/busybox")
-    initrd.file("init", DEBIAN_INIT.encode(), 0o755)
-    for directory in ("dev", "proc", "sys", "mnt"):
-        initrd.directory(directory)
-    initrd.node("dev/console", "c", 5, 1, 0o600)
-    modules = next(tree.glob("lib/modules/*/kernel"))
-    for module in MODULES:
-        initrd.copy(f"modules/{Path(module).name}", modules / module)
-    order = "".join(f"{Path(module).name}\n" for module in MODULES)
-    initrd.file("modules/order", order.encode())
-    overlay.copy("nest/debian.cpio", initrd.write(folder / "debian.cpio"))
+    tree = debs.unpack(cfg, debs.fetch(cfg, [match[1]])[match[1]])
+    _stock_kernel(cfg, overlay, tree, "debian", folder / "debian.cpio")
+
+
+def others() -> list[str]:
+    """The names of the kernels in OTHERS."""
+    return sorted(p.name for p in Path(OTHERS).iterdir() if p.is_dir()) if OTHERS else []
 
 
 def _memtest(cfg: BuildConfig, overlay: Overlay, _folder: Path) -> None:
@@ -94,6 +112,9 @@ def nest_overlay(overlay: Overlay, cfg: BuildConfig) -> None:
     """The images, built or fetched."""
     with tempfile.TemporaryDirectory() as name:
         _multiboot(overlay, Path(name))
+        for other in others():
+            tree = Path(str(OTHERS)) / other
+            _stock_kernel(cfg, overlay, tree, other, Path(name) / f"{other}.cpio")
         for image, add in (("debian", _debian), ("memtest", _memtest)):
             try:
                 add(cfg, overlay, Path(name))
@@ -128,21 +149,34 @@ def test_a_multiboot_kernel_gets_what_the_specification_says(nest: Nest, image: 
     assert "\nmodule the module\nbss 0\n" in text
 
 
-def test_debians_stock_kernel_finds_its_disk(nest: Nest) -> None:
-    need("debian")
+def boot_stock(nest: Nest, name: str) -> str:
+    """Boot it with a disk and say what it printed."""
     nest.sh(
         "busybox truncate -s 8M /host/test/disk && busybox mke2fs -q -F /host/test/disk\n"
         "mkdir -p /run/mnt && mount -o loop /host/test/disk /run/mnt\n"
         "echo from-the-disk >/run/mnt/greeting && umount /run/mnt"
     )
-    text = start(
+    return start(
         nest,
-        *("--kernel", "/nest/debian", "--initrd", "/nest/debian.cpio", "--memory", "256M"),
+        *("--kernel", f"/nest/{name}", "--initrd", f"/nest/{name}.cpio", "--memory", "256M"),
         *("--cmdline", "console=hvc0 quiet", "--disk", "/host/test/disk,readonly"),
         seconds=120,
     )
+
+
+def test_debians_stock_kernel_finds_its_disk(nest: Nest) -> None:
+    need("debian")
+    text = boot_stock(nest, "debian")
     assert "-cloud-amd64" in text and "kvm-clock" in text
     assert "from-the-disk" in text
+
+
+@pytest.mark.parametrize("name", others() or [""])
+def test_other_kernels_find_their_disk(nest: Nest, name: str) -> None:
+    if not name:
+        pytest.skip("HYPERGEN_KERNELS names no folder of kernels")
+    text = boot_stock(nest, name)
+    assert "kvm-clock" in text and "from-the-disk" in text
 
 
 def test_memtest86_tests_memory(nest: Nest) -> None:
