@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What all virtio devices share, and what a device has to provide.  The transport
- * (virtio/mmio.c) is the only caller of struct virtio_ops.  All of it runs under the
- * VM's lock, in the event loop's thread or in a vCPU's.
+ * What all virtio devices share, and what a device has to provide.  The transports
+ * (virtio/mmio.c, virtio/pci.c) are the only callers of struct virtio_ops.  All of it runs under
+ * the VM's lock, in the event loop's thread or in a vCPU's.
  */
 #ifndef HG_VIRTIO_DEVICE_H
 #define HG_VIRTIO_DEVICE_H
@@ -128,7 +128,11 @@ static inline bool virtio_has(const struct virtio_dev *dev, unsigned int feature
 	return dev->driver_features >> feature & 1;
 }
 
+/* The registers of virtio-mmio, VIRTIO_MMIO_*; and configuration space, beyond which is 0. */
 uint32_t virtio_read_register(struct virtio_dev *dev, uint32_t offset);
+void virtio_write_register(struct virtio_dev *dev, uint32_t offset, uint32_t value);
+void virtio_read_config(const struct virtio_dev *dev, uint64_t offset, uint8_t *data,
+			unsigned int len);
 
 /* Something that the driver reads was changed: brings dev->window up to date. */
 void virtio_publish(struct virtio_dev *dev);

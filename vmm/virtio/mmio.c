@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The virtio-mmio transport, version 2 (virtio 1.2, section 4.2), and what devices share. */
+/*
+ * The virtio-mmio transport, version 2 (virtio 1.2, section 4.2), and what devices share.  Its
+ * registers are also what the PCI transport (pci.c) translates to.
+ */
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
@@ -260,7 +263,7 @@ static void write_status(struct virtio_dev *dev, uint32_t value)
 	}
 }
 
-static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t value)
+void virtio_write_register(struct virtio_dev *dev, uint32_t offset, uint32_t value)
 {
 	switch (offset) {
 	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
@@ -293,7 +296,8 @@ static void write_register(struct virtio_dev *dev, uint32_t offset, uint32_t val
 }
 
 /* Configuration space may be read with any width (4.2.2.2). */
-static void read_config(struct virtio_dev *dev, uint64_t offset, uint8_t *data, unsigned int len)
+void virtio_read_config(const struct virtio_dev *dev, uint64_t offset, uint8_t *data,
+			unsigned int len)
 {
 	unsigned int i;
 
@@ -311,11 +315,11 @@ void virtio_mmio_access(void *opaque, uint64_t offset, bool write, uint8_t *data
 	loop_lock(dev->loop);
 	if (offset >= CONFIG_OFFSET) {
 		if (!write)
-			read_config(dev, offset - CONFIG_OFFSET, data, len);
+			virtio_read_config(dev, offset - CONFIG_OFFSET, data, len);
 		else if (dev->ops->write_config)
 			dev->ops->write_config(dev, offset - CONFIG_OFFSET, data, len);
 	} else if (len == 4 && write) {
-		write_register(dev, offset, value);
+		virtio_write_register(dev, offset, value);
 	} else if (len == 4) {
 		value = virtio_read_register(dev, offset);
 		memcpy(data, &value, 4);
