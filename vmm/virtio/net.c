@@ -87,12 +87,12 @@ static int open_vhost(struct net *n, struct error *e)
 	return 0;
 }
 
-/* It is used wherever it can be had, unless rates are limited: the kernel limits none. */
+/* It is used wherever it can be had, unless packets are limited or captured: it does neither. */
 static int use_vhost(struct net *n, const struct net_config *cfg, struct error *e)
 {
 	bool limited = n->rx_limit.limited || n->tx_limit.limited;
 
-	if (cfg->no_vhost || (limited && !cfg->need_vhost))
+	if (cfg->no_vhost || cfg->capture || (limited && !cfg->need_vhost))
 		return 0;
 	n->vhost = !open_vhost(n, e);
 	if (n->vhost || cfg->need_vhost)
@@ -318,6 +318,7 @@ static void net_destroy(struct virtio_dev *dev)
 			close(n->pairs[i]->source.fd);
 		free(n->pairs[i]);
 	}
+	capture_close(&n->capture);
 	ratelimit_close(&n->rx_limit);
 	ratelimit_close(&n->tx_limit);
 	if (n->backend->destroy)
@@ -397,11 +398,15 @@ struct net *net_new(const struct guest_memory *mem, struct loop *loop, const str
 	n->dev.nqueues = 2 * n->npairs + 1;
 	n->dev.kick_queues = 2 * n->npairs;
 	n->dev.kick.fd = -1;
-	n->messages.fd = -1;
+	n->messages.fd = n->capture.fd = -1;
 	if (virtio_init(&n->dev, &net_ops, mem, loop) || new_pairs(n) ||
 	    ratelimit_init(&n->rx_limit, loop, &cfg->rx, on_rx_resume, n) ||
 	    ratelimit_init(&n->tx_limit, loop, &cfg->tx, on_tx_resume, n)) {
 		error_set(e, ERROR_MACHINE, "virtio-net: %s", strerror(errno));
+		net_destroy(&n->dev);
+		return NULL;
+	}
+	if (cfg->capture && capture_open(&n->capture, cfg->capture, e)) {
 		net_destroy(&n->dev);
 		return NULL;
 	}

@@ -14,6 +14,7 @@
 #include <linux/virtio_net.h>
 
 #include "ratelimit.h"
+#include "virtio/capture.h"
 #include "virtio/net.h"
 #include "virtio/vhost.h"
 
@@ -39,6 +40,7 @@ struct net_pair {
 	bool in_loop;
 	bool rx_dry;   /* the guest has no buffers: nothing is read until it brings some */
 	bool tx_stuck; /* the backend takes nothing until EPOLLOUT */
+	bool tx_noted; /* the packet that has to wait was captured already */
 	struct vhost vhost;
 	/*
 	 * Behind the first chain of a packet, for its tail; or, `held` bytes, a whole packet that
@@ -88,6 +90,7 @@ struct net {
 	struct net_filter filter;
 	struct ratelimit rx_limit, tx_limit;
 	struct net_stats stats;
+	struct capture capture;
 	/* Scratch: of this packet, of its later parts, of a command. */
 	struct vq_chain chain, more, command;
 	struct net_pair *pairs[NET_MAX_PAIRS];
@@ -116,6 +119,9 @@ int net_set_pairs(struct net *n, unsigned int active); /* 0 or -1 */
 void net_receive(struct net_pair *p);
 void net_transmit(struct net_pair *p);
 void net_forget(struct net_pair *p); /* at reset */
+/* The backend's receive() and send(), with the capture of what goes through. */
+ssize_t net_take(struct net_pair *p, const struct iovec *iov, unsigned int n);
+int net_give(struct net_pair *p, struct iovec *iov, unsigned int n, size_t len);
 
 /* net_ctrl.c */
 void net_control(struct net *n, struct vq *q);

@@ -22,7 +22,7 @@ extern char **environ;
 
 static int spawn(const struct net_config *cfg, int fd, int said, pid_t *pid)
 {
-	const char *argv[16] = {"passt", "--quiet", "--fd", "3"};
+	const char *argv[24] = {"passt", "--quiet", "--fd", "3"};
 	posix_spawn_file_actions_t actions;
 	int n = 4, error;
 
@@ -31,6 +31,15 @@ static int spawn(const struct net_config *cfg, int fd, int said, pid_t *pid)
 	argv[n++] = cfg->tcp ? cfg->tcp : "none";
 	argv[n++] = "--udp-ports";
 	argv[n++] = cfg->udp ? cfg->udp : "none";
+	/* What its DHCP tells, and where the guest is to be found before it says a word. */
+	if (cfg->address) {
+		argv[n++] = "--address";
+		argv[n++] = cfg->address;
+		argv[n++] = "--netmask";
+		argv[n++] = cfg->mask;
+		argv[n++] = "--gateway";
+		argv[n++] = cfg->gateway;
+	}
 	/* It gives up root, by default for a name that a small system does not know: nobody. */
 	if (!geteuid()) {
 		argv[n++] = "--runas";

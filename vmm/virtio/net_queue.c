@@ -31,6 +31,27 @@ static enum outcome broken(struct vq *q, const char *why)
 	return BROKEN;
 }
 
+ssize_t net_take(struct net_pair *p, const struct iovec *iov, unsigned int n)
+{
+	ssize_t got = p->net->backend->receive(p, iov, n);
+
+	if (got > (ssize_t)NET_HEADER)
+		capture_packet(&p->net->capture, iov, n, NET_HEADER, (size_t)got - NET_HEADER);
+	return got;
+}
+
+int net_give(struct net_pair *p, struct iovec *iov, unsigned int n, size_t len)
+{
+	int sent;
+
+	/* Before it is sent: the backend may change iov. */
+	if (!p->tx_noted)
+		capture_packet(&p->net->capture, iov, n, NET_HEADER, len - NET_HEADER);
+	sent = p->net->backend->send(p, iov, n, len);
+	p->tx_noted = !sent;
+	return sent;
+}
+
 /*
  * The next chain of the receive queue: 1, 0 when there is none, -1 when the guest is broken.
  * After a 0 the driver kicks when it adds one.
@@ -153,7 +174,7 @@ static enum outcome receive_one(struct net_pair *p, struct vq *q)
 		/* Straight into the guest; what does not fit the chain is copied later. */
 		if (c->nread + n < VQ_MAX_SEGS)
 			iov[n++] = (struct iovec){.iov_base = p->rest, .iov_len = sizeof(p->rest)};
-		got = p->net->backend->receive(p, iov, n);
+		got = net_take(p, iov, n);
 		if (got < (ssize_t)NET_HEADER) {
 			vq_unpop(q, c);
 			return got < 0 ? DEAD : NO_PACKET;
@@ -221,7 +242,7 @@ static int transmit_one(struct net_pair *p, struct vq_chain *c)
 	/* A full or downed link loses packets, as links do. */
 	if (!n->gone && c->read_len >= NET_HEADER + NET_FRAME_MIN &&
 	    c->read_len <= NET_HEADER + NET_FRAME_MAX)
-		sent = n->backend->send(p, c->iov, c->nread, c->read_len);
+		sent = net_give(p, c->iov, c->nread, c->read_len);
 	if (!sent)
 		return 0;
 	if (sent < 0) {
@@ -261,5 +282,6 @@ void net_transmit(struct net_pair *p)
 
 void net_forget(struct net_pair *p)
 {
+	p->tx_noted = false;
 	p->held = 0;
 }
