@@ -147,6 +147,8 @@ static int add_ioeventfds(struct vm *vm, struct error *e)
 	uint64_t window = VIRTIO_MMIO_BASE;
 	unsigned int i;
 
+	if (vm->hermit)
+		return unikernel_connect_network(vm, e);
 	for (i = 0; i < vm->ndevices; i++, window += VIRTIO_MMIO_STRIDE)
 		if (add_ioeventfds_of(vm, vm->devices[i], window) ||
 		    window_swallow_ack(vm->vm_fd, window, vm->nobody))
@@ -165,7 +167,7 @@ static int add_windows(struct vm *vm, struct error *e)
 		.userspace_addr = (uintptr_t)vm->windows,
 	};
 
-	if (!vm->ndevices)
+	if (!vm->ndevices || vm->hermit)
 		return 0;
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
 		return kvm_error(e, "KVM_SET_USER_MEMORY_REGION");
@@ -220,5 +222,7 @@ void machine_teardown(struct vm *vm)
 	vm->vm_fd = -1;
 	for (i = 0; i < vm->ndevices; i++)
 		virtio_reset(vm->devices[i]);
+	if (vm->hermit)
+		unikernel_reset_network(vm);
 	serial_reset(&vm->serial);
 }

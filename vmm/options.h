@@ -63,11 +63,13 @@ struct net_config {
 	char bridge[IFNAMSIZ]; /* empty: the tap joins no bridge */
 	const char *socket;    /* of NET_SOCKET: a listening stream socket */
 	const char *tcp, *udp; /* of NET_PASST: ports to forward, as passt's -t and -u; or NULL */
-	uint8_t mac[6];	       /* all zero: follows from the VM's name, or the tap's */
-	uint64_t pairs;	       /* of queues, 1 to NET_MAX_PAIRS */
-	uint64_t mtu;	       /* bytes; 0: the bridge's */
-	bool no_vhost;	       /* the kernel's vhost-net is not used */
-	bool need_vhost;       /* ... or must be there */
+	const char *address, *mask, *gateway; /* the guest's, told to passt; all or none */
+	uint8_t mac[6];		   /* all zero: follows from the VM's name, or the tap's */
+	uint64_t pairs;		   /* of queues, 1 to NET_MAX_PAIRS */
+	uint64_t mtu;		   /* bytes; 0: the bridge's */
+	const char *capture;	   /* file for its packets (pcap); NULL: none */
+	bool no_vhost;		   /* the kernel's vhost-net is not used */
+	bool need_vhost;	   /* ... or must be there */
 	struct rate_config rx, tx; /* limits, as the guest sees them */
 };
 

@@ -315,6 +315,8 @@ static int open_devices(struct vm *vm, struct error *e)
 {
 	const struct vm_config *cfg = vm->cfg;
 
+	if (vm->hermit && unikernel_open_network(vm, e))
+		return -1;
 	if (vm->hermit && !cfg->console && !cfg->console_log)
 		return 0; /* run like a program: it reads and writes where we would */
 	vm->console = console_create(&vm->loop, cfg->console, cfg->console_log, e);

@@ -33,6 +33,7 @@ struct gdb;
 struct kvm_stats;
 struct snapshot;
 struct hermit;
+struct virtio_pci;
 
 #define EXIT_KINDS 64 /* KVM_EXIT_* below this are counted each, the rest under 0 */
 
@@ -85,6 +86,7 @@ struct vm {
 	struct virtio_dev *vcon;
 	struct virtio_dev *disks[MAX_DISKS]; /* also in devices[] */
 	struct virtio_dev *balloon;	     /* NULL: none */
+	struct virtio_pci *pci;		     /* what devices[0] is on; NULL: there is none */
 	struct hermit *hermit;		     /* the guest is a unikernel; NULL: it is not */
 	struct console *console; /* NULL: a unikernel that speaks on our own standard streams */
 	struct control *control; /* NULL: none */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hermit/nic.h"
 #include "hermit/params.h"
 
 #define MAX_TRANSFER 0x7ffff000ull /* of one call, as Linux bounds read(2) and write(2) */
@@ -168,7 +169,36 @@ static void exit_v1(struct call *c, uint64_t value)
 static void netstat_c(struct call *c, uint64_t value)
 {
 	(void)value;
-	c->p.netstat_c.status = 0; /* no network; a guest that asks must be answered */
+	c->p.netstat_c.status = c->env->hermit->nic != NULL;
+}
+
+static void netinfo_c(struct call *c, uint64_t value)
+{
+	(void)value;
+	memset(&c->p.netinfo_c, 0, sizeof(c->p.netinfo_c));
+	if (c->env->hermit->nic)
+		nic_info(c->env->hermit->nic, c->p.netinfo_c.mac);
+}
+
+static void netwrite_c(struct call *c, uint64_t value)
+{
+	struct packet_c *p = &c->p.packet_c;
+	const void *at = memory_at(c->env->mem, p->data, p->len);
+
+	(void)value;
+	p->ret = at && c->env->hermit->nic ? nic_send(c->env->hermit->nic, at, p->len) : -1;
+}
+
+static void netread_c(struct call *c, uint64_t value)
+{
+	struct packet_c *p = &c->p.packet_c;
+	void *at = memory_at(c->env->mem, p->data, p->len);
+	int64_t n = at && c->env->hermit->nic ? nic_receive(c->env->hermit->nic, at, p->len) : -1;
+
+	(void)value;
+	p->ret = n < 0 ? -1 : 0;
+	if (n >= 0)
+		p->len = (uint64_t)n;
 }
 
 static void uart(struct call *c, uint64_t value)
@@ -359,12 +389,21 @@ static void mkdir_v2(struct call *c, uint64_t value)
 	{port, sizeof(((union call_params *)0)->field), result, handle}
 
 static const struct row rows_v1[] = {
-	ROW(0x400, write_v1, true, write_v1),	ROW(0x440, open_v1, true, open_v1),
-	ROW(0x480, close_v1, true, close_v1),	ROW(0x500, read_v1, true, read_v1),
-	ROW(0x540, exit_v1, false, exit_v1),	ROW(0x580, lseek_v1, true, lseek_v1),
-	ROW(0x700, netstat_c, true, netstat_c), ROW(0x740, cmdsize, true, cmdsize),
-	ROW(0x780, cmdval, false, cmdval),	{0x800, 0, false, uart},
-	ROW(0x840, unlink_v1, true, unlink_v1), ROW(0x880, serial_v1, false, serial_v1),
+	ROW(0x400, write_v1, true, write_v1),
+	ROW(0x440, open_v1, true, open_v1),
+	ROW(0x480, close_v1, true, close_v1),
+	ROW(0x500, read_v1, true, read_v1),
+	ROW(0x540, exit_v1, false, exit_v1),
+	ROW(0x580, lseek_v1, true, lseek_v1),
+	ROW(0x600, netinfo_c, true, netinfo_c),
+	ROW(0x640, packet_c, true, netwrite_c),
+	ROW(0x680, packet_c, true, netread_c),
+	ROW(0x700, netstat_c, true, netstat_c),
+	ROW(0x740, cmdsize, true, cmdsize),
+	ROW(0x780, cmdval, false, cmdval),
+	{0x800, 0, false, uart},
+	ROW(0x840, unlink_v1, true, unlink_v1),
+	ROW(0x880, serial_v1, false, serial_v1),
 };
 
 static const struct row rows_v2[] = {

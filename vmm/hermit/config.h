@@ -4,10 +4,17 @@
 #define HG_HERMIT_CONFIG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "hermit/files.h"
 
 #define HERMIT_MAX_ENV 128
+
+/* Addresses of IPv4, in the order of the network. */
+struct hermit_ip {
+	bool given;
+	uint8_t address[4], gateway[4], mask[4];
+};
 
 struct hermit_config {
 	char *const *args; /* args[0] is the image's path */
@@ -18,6 +25,7 @@ struct hermit_config {
 	bool verbose;  /* the kernel's own log is shown */
 	bool aslr; /* a relocatable one lies somewhere else each time, where its interface can */
 	struct files_config files;
+	struct hermit_ip ip;
 };
 
 #endif

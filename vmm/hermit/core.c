@@ -22,6 +22,7 @@
 #define HEAD_ISLES	0x60
 #define HEAD_UHYVE	0x94
 #define HEAD_UART	0x98
+#define HEAD_IP		0xb0 /* address, gateway, mask: four bytes each */
 #define HEAD_HOST	0xbc
 #define UART_PORT	0x800
 
@@ -82,6 +83,18 @@ static int put(const struct guest_memory *m, uint64_t gpa, uint64_t value, unsig
 	return memory_write(m, gpa, &value, bytes); /* little endian: the low bytes come first */
 }
 
+static int put_network(const struct hermit *h, const struct guest_memory *m)
+{
+	const struct hermit_ip *ip = &h->cfg.ip;
+
+	/* What hermit-caves says of a kernel that has no address; the image has one of its own. */
+	if (!ip->given)
+		return put(m, h->at.kernel + HEAD_IP, UINT32_MAX, 4);
+	return memory_write(m, h->at.kernel + HEAD_IP, ip->address, 4) ||
+	       memory_write(m, h->at.kernel + HEAD_IP + 4, ip->gateway, 4) ||
+	       memory_write(m, h->at.kernel + HEAD_IP + 8, ip->mask, 4);
+}
+
 int hermit_boot_core(struct hermit *h, const struct guest_memory *m, unsigned int cpus,
 		     uint32_t tsc_khz, struct error *e)
 {
@@ -95,7 +108,7 @@ int hermit_boot_core(struct hermit *h, const struct guest_memory *m, unsigned in
 	    put(m, head + HEAD_UHYVE, 1, 4) ||
 	    put(m, head + HEAD_UART, h->cfg.verbose ? UART_PORT : 0, 8) ||
 	    /* The place of its memory in our address space is no business of a guest's. */
-	    put(m, head + HEAD_HOST, 0, 8) || hermit_gdt(m, GDT_GPA_C) ||
+	    put(m, head + HEAD_HOST, 0, 8) || put_network(h, m) || hermit_gdt(m, GDT_GPA_C) ||
 	    hermit_map(m, PML4_GPA, TABLES_GPA, TABLES_END_C, 0, MAPPED);
 	if (r)
 		return error_set(e, ERROR_USER, "the unikernel's memory is too small for it");

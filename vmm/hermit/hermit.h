@@ -6,6 +6,7 @@
  *   image.c   which unikernel a file is          load.c   its segments, relocated
  *   rust.c    boot information of Rust Hermit    core.c   of C HermitCore
  *   calls.c   the tables of hypercalls           files.c  the files they may reach
+ *   network.c which way its network goes         nic.c    the one by hypercalls
  */
 #ifndef HG_HERMIT_HERMIT_H
 #define HG_HERMIT_HERMIT_H
@@ -14,6 +15,7 @@
 #include "hermit/files.h"
 #include "hermit/image.h"
 
+struct hermit_nic;
 struct kvm_regs;
 struct vcpu;
 struct vm;
@@ -31,6 +33,8 @@ struct hermit {
 	struct hermit_image image;
 	struct hermit_layout at;
 	struct files *files;
+	struct hermit_nic *nic; /* the network's hypercalls; NULL: there are none */
+	bool has_pci;
 	int exit_code; /* valid when the VM ended with REQUEST_EXIT */
 };
 

@@ -11,6 +11,7 @@
 
 #include "hermit/calls.h"
 #include "hermit/hermit.h"
+#include "hermit/nic.h"
 #include "vm.h"
 #include "x86.h"
 
@@ -62,6 +63,7 @@ void unikernel_destroy(struct vm *vm)
 	if (!vm->hermit)
 		return;
 	files_destroy(vm->hermit->files);
+	nic_destroy(vm->hermit->nic);
 	free(vm->hermit);
 	vm->hermit = NULL;
 }

@@ -18,6 +18,15 @@ struct vm;
  */
 int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e);
 
+/* Opens the network that was asked for.  0, or -1 and *e. */
+int unikernel_open_network(struct vm *vm, struct error *e);
+
+/* For a new KVM VM: its notifications and interrupts.  0, or -1 and *e. */
+int unikernel_connect_network(struct vm *vm, struct error *e);
+
+/* The network is as after power on. */
+void unikernel_reset_network(struct vm *vm);
+
 /* Loads it and sets the first registers of every vCPU, which exist by now. */
 int unikernel_load(struct vm *vm, struct error *e);
 

@@ -47,6 +47,15 @@ struct exit_v1 {
 	int32_t code;
 } PACKED;
 
+struct netinfo_c {
+	char mac[18]; /* text, with the NUL */
+} PACKED;
+
+struct packet_c {	    /* netread and netwrite */
+	uint64_t data, len; /* of netread: the room, and then the packet's bytes */
+	int32_t ret;
+} PACKED;
+
 struct netstat_c {
 	int32_t status;
 } PACKED;
@@ -139,6 +148,8 @@ union call_params {
 	struct lseek_v1 lseek_v1;
 	struct unlink_v1 unlink_v1;
 	struct exit_v1 exit_v1;
+	struct netinfo_c netinfo_c;
+	struct packet_c packet_c;
 	struct netstat_c netstat_c;
 	struct serial_v1 serial_v1;
 	struct cmdsize cmdsize;

@@ -220,6 +220,7 @@ static int write_info(const struct hermit *h, const struct guest_memory *m, unsi
 		.image_end = h->at.end,
 		.tls = hermit_tls(&h->image, h->at.kernel),
 		.platform = PLATFORM_UHYVE,
+		.has_pci = h->has_pci,
 		.cpus = cpus,
 		.tsc_khz = tsc_khz,
 	};

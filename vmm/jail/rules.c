@@ -82,6 +82,8 @@ const struct rule jail_rules[] = {
 	 "a start that failed leaves no part of exit.json"},
 	{SYS_renameat, LOOP, 0, UINT32_MAX, (uint32_t)AT_FDCWD, 0, "exit.json gets its name"},
 	CALL(FILES, read, "a unikernel's files and input"),
+	CALL(FILES, readv, "a unikernel fetches a packet by a hypercall"),
+	CALL(FILES, writev, "a unikernel sends a packet by a hypercall"),
 	CALL(FILES, openat2, "a unikernel's files, below the folders that are mapped"),
 	CALL(FILES, newfstatat, "a unikernel's files"),
 	CALL(FILES, getdents64, "a unikernel's folders; its scratch folder at the end"),

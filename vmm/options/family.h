@@ -49,6 +49,11 @@ int option_env(char *value, struct vm_config *cfg, struct error *e);
 int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct error *e);
 int unikernel_complete(struct vm_config *cfg, struct error *e);
 
+/* unikernel_net.c */
+int option_ip(char *value, struct vm_config *cfg, struct error *e);
+int unikernel_net_variables(struct vm_config *cfg, struct error *e); /* HERMIT_IP and so on */
+int unikernel_net_complete(struct vm_config *cfg, struct error *e);
+
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);
 void net_complete(struct vm_config *cfg); /* addresses, which follow from the VM's name */

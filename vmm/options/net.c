@@ -84,6 +84,10 @@ static int check(struct net_config *net, bool passt, struct error *e)
 		return error_set(e, ERROR_USER,
 				 "--net: vhost=on and a rate limit exclude each other: the kernel "
 				 "limits none");
+	if (net->need_vhost && net->capture)
+		return error_set(e, ERROR_USER,
+				 "--net: vhost=on and capture exclude each other: the kernel's "
+				 "packets do not come by here");
 	return 0;
 }
 
@@ -103,6 +107,7 @@ int option_net(char *value, struct vm_config *cfg, struct error *e)
 		{"mac", PARAM_PARSED, net->mac, 0, 0, parse_mac,
 		 "an address such as 52:54:00:12:34:56"},
 		{"queues", PARAM_NUMBER, &net->pairs, 1, NET_MAX_PAIRS, NULL, NULL},
+		{"capture", PARAM_TEXT, &net->capture, 0, 0, NULL, NULL},
 		{"vhost", PARAM_PARSED, net, 0, 0, parse_switch, "auto, on or off"},
 		{"mtu", PARAM_NUMBER, &net->mtu, 68, 65535, NULL, NULL},
 		{"bps", PARAM_PARSED, &both.bytes, 0, 0, parse_rate, RATE_EXPECTED},

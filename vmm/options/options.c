@@ -120,9 +120,10 @@ static const struct row rows[] = {
 	 "which needs no privilege and forwards PORTS of the host,\n"
 	 "HOST:GUEST for instance; or on a stream socket with\n"
 	 "frames as passt's. All take ,mac=MAC (default: follows\n"
-	 "from --name, or NAME), ,mtu=N, and limits in bytes or\n"
-	 "packets a second: ,[rx-|tx-]bps=RATE[:BURST] and pps=,\n"
-	 "rx is what the guest receives",
+	 "from --name, or NAME), ,mtu=N, ,capture=FILE (packets for\n"
+	 "tcpdump, up to 256 MiB), and limits in bytes or packets\n"
+	 "a second: ,[rx-|tx-]bps=RATE[:BURST] and pps=, rx is what\n"
+	 "the guest receives",
 	 0, option_net},
 	{ON, "packed-rings", NULL, "offer virtio's packed virtqueues beside split ones",
 	 FIELD(packed_rings), 0},
@@ -159,6 +160,11 @@ static const struct row rows[] = {
 	 "a variable for the unikernel; KEY alone takes the value\n"
 	 "here, `host` takes all",
 	 0, option_env},
+	{PARSED, "ip", "ADDRESS[/BITS][,gateway=ADDRESS]",
+	 "the unikernel's IPv4 address in a network of BITS bits\n"
+	 "(default 24) with that gateway (default: its first\n"
+	 "address); the network itself is --net's",
+	 0, option_ip},
 	{OFF, "no-aslr", NULL, "a position-independent unikernel lies where it always does",
 	 FIELD(hermit.aslr), 0},
 	{ON, "verbose", NULL, "show the log of a C HermitCore kernel too", FIELD(hermit.verbose),

@@ -116,7 +116,7 @@ static int read_variables(struct vm_config *cfg, struct error *e)
 	char *verbose = cfg->hermit.verbose ? NULL : getenv("HERMIT_VERBOSE");
 
 	if ((cpus && variable_cpus(cpus, cfg, e)) || (memory && variable_memory(memory, cfg, e)) ||
-	    (verbose && variable_verbose(verbose, cfg, e)))
+	    (verbose && variable_verbose(verbose, cfg, e)) || unikernel_net_variables(cfg, e))
 		return -1;
 	return 0;
 }
@@ -136,10 +136,9 @@ int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct
 
 int unikernel_complete(struct vm_config *cfg, struct error *e)
 {
-	(void)e;
 	if (!cfg->hermit.args) {
 		cfg->hermit.args = (char *const *)&cfg->kernel;
 		cfg->hermit.nargs = 1;
 	}
-	return 0;
+	return unikernel_net_complete(cfg, e);
 }
