@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 from hypergen import config, debs, ext4, run
 from hypergen.config import BuildConfig
 from tests.bench.overlay import Overlay
+from tests.e2e.bounds import TimedOut
 from tests.e2e.files import only
 from tests.nested import nest as nests
 from tests.nested.nest import Nest
@@ -163,4 +165,9 @@ def nest(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Nest]:
     if request.node.stash[FAILED]:
         shared.close()
         return
-    one.clean()
+    try:
+        one.clean()
+    except TimedOut as error:
+        # The test is over and was good; the next one gets a host booted anew.
+        warnings.warn(f"the host did not come clean: {error}", stacklevel=1)
+        shared.close()
