@@ -14,6 +14,7 @@
 #define LEAF_FREQUENCY	     0x16
 #define LEAF_TOPOLOGY_V2     0x1f
 #define LEAF_KVM	     0x40000000
+#define LEAF_KVM_FEATURES    0x40000001
 #define LEAF_HV_TIMING	     0x40000010
 #define LEAF_AMD_TOPOLOGY    0x8000001e
 #define LEAF_AMD_TOPOLOGY_V2 0x80000026
@@ -100,6 +101,10 @@ static void edit(struct kvm_cpuid_entry2 *e, const struct cpuid_machine *m, enum
 		break;
 	case 6:
 		e->eax |= 1u << 2; /* ARAT: the APIC timer never stops, no other one is needed */
+		break;
+	case LEAF_KVM_FEATURES:
+		/* KVM_HINTS_REALTIME: a vCPU that waits may spin, as nobody takes its CPU away. */
+		e->edx |= m->undisturbed ? 1u << 0 : 0;
 		break;
 	case LEAF_KVM:
 		if (m->tsc_khz && m->model == CPU_HOST && e->eax < LEAF_HV_TIMING)

@@ -23,6 +23,7 @@ struct cpuid_machine {
 	enum cpu_model model;
 	uint32_t tsc_khz;  /* 0: not known */
 	bool tsc_deadline; /* KVM's local APIC has the mode */
+	bool undisturbed;  /* each vCPU has a CPU that nobody else uses */
 	/*
 	 * The CPU lets a guest write XCR0 without KVM seeing it (cpuid_host_is_tcg()):
 	 * KVM then runs the guest with another XCR0 than it has set, and XSAVE loses registers.

@@ -10,6 +10,7 @@
 #include "acpi.h"
 #include "hermit/machine.h"
 #include "kvm_stats.h"
+#include "log.h"
 #include "mptable.h"
 #include "snapshot/snapshot.h"
 #include "virtio/notifiers.h"
@@ -61,6 +62,21 @@ int machine_check(struct vm *vm, struct error *e)
 	return 0;
 }
 
+/*
+ * An isle's CPU has nobody else to serve while its guest waits: HLT, MWAIT and PAUSE stay in the
+ * guest (Documentation/virt/kvm/api.rst, KVM_CAP_X86_DISABLE_EXITS), as far as this CPU can.
+ */
+static void keep_waiting_inside(struct vm *vm)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_DISABLE_EXITS};
+
+	cap.args[0] = limit(vm, KVM_CAP_X86_DISABLE_EXITS) &
+		      (KVM_X86_DISABLE_EXITS_MWAIT | KVM_X86_DISABLE_EXITS_HLT |
+		       KVM_X86_DISABLE_EXITS_PAUSE);
+	if (!cap.args[0] || ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap))
+		log_line("isle: this KVM cannot leave HLT and PAUSE to the guest");
+}
+
 static int create_vm(struct vm *vm, struct error *e)
 {
 	uint64_t identity = KVM_IDENTITY_GPA;
@@ -75,6 +91,8 @@ static int create_vm(struct vm *vm, struct error *e)
 	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA);
 	if (ioctl(vm->vm_fd, KVM_CREATE_IRQCHIP, 0))
 		return kvm_error(e, "KVM_CREATE_IRQCHIP");
+	if (vm->cfg->isle.wanted)
+		keep_waiting_inside(vm);
 	return 0;
 }
 

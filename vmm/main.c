@@ -9,6 +9,7 @@
 #include "footprint.h"
 #include "jail/jail.h"
 #include "hermit/hermit.h"
+#include "isle/isle.h"
 #include "log.h"
 #include "options.h"
 #include "outcome.h"
@@ -118,6 +119,8 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	}
+	if (cfg.isle.sweep)
+		return isle_sweep(&e) ? complain(&e) : 0;
 	if (cfg.save.dir)
 		return snapshot_client(&cfg, &e) ? complain(&e) : 0;
 	if (jail_start(&cfg, argv, &ready_fd, &e))

@@ -12,6 +12,7 @@
 
 #include "error.h"
 #include "hermit/config.h"
+#include "isle/config.h"
 #include "memory.h"
 #include "ratelimit.h"
 #include "topology.h"
@@ -156,6 +157,7 @@ struct vm_config {
 	const char *gdb;	 /* TCP port of 127.0.0.1 or socket path, NULL: none */
 	bool gdb_wait;		 /* the guest's first instruction is the debugger's to order */
 	struct hermit_config hermit;
+	struct isle_config isle;
 	bool daemonize;
 	bool sandbox;
 	struct limits limits;

@@ -12,6 +12,7 @@
 #include "cpuid.h"
 #include "gdb/gdb.h"
 #include "hermit/machine.h"
+#include "isle/isle.h"
 #include "jail/jail.h"
 #include "log.h"
 #include "snapshot/snapshot.h"
@@ -49,6 +50,7 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 		khz = ioctl(v->fd, KVM_GET_TSC_KHZ);
 		m.tsc_khz = khz > 0 ? khz : 0;
 		m.no_xsave = cpuid_host_is_tcg();
+		m.undisturbed = vm->cfg->isle.wanted;
 		m.tsc_deadline =
 			ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 		if (cpuid_common(&table, &m, e))
@@ -305,6 +307,20 @@ static void enter_jail(struct vcpu *v)
 	pthread_mutex_unlock(&v->vm->lock);
 }
 
+/* An isle's CPUs take in nothing but its vCPUs, so that they have to go there themselves. */
+static void enter_place(struct vcpu *v)
+{
+	const struct vm_config *cfg = v->vm->cfg;
+	unsigned int cpu = cfg->affinity[v->index].first;
+	int r = cfg->isle.wanted ? isle_enter(cpu) : 0;
+
+	if (!r)
+		return;
+	pthread_mutex_lock(&v->vm->lock);
+	vm_fail(v->vm, "vCPU %u: CPU %u of its isle: %s", v->index, cpu, strerror(r));
+	pthread_mutex_unlock(&v->vm->lock);
+}
+
 /*
  * KVM puts the result of an I/O exit into the guest's registers at the next KVM_RUN.  A vCPU
  * that parks goes there once more and comes back at once, so that its registers are whole for
@@ -316,6 +332,7 @@ void *vcpu_thread(void *arg)
 	bool unfinished = false;
 
 	atomic_store(&v->tid, gettid());
+	enter_place(v);
 	enter_jail(v);
 	for (;;) {
 		if (is_held(v)) {
@@ -344,7 +361,7 @@ int vcpu_start(struct vcpu *v)
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
-	if (range->count) {
+	if (range->count && !v->vm->cfg->isle.wanted) {
 		CPU_ZERO(&cpus);
 		for (i = 0; i < range->count; i++)
 			CPU_SET(range->first + i, &cpus);

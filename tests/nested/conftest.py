@@ -2,7 +2,8 @@
 """One nested host for all tests here, booted when it is first wanted and after a failure.
 
 A test module that needs more files in the host defines ``nest_overlay(overlay, cfg)``, which adds
-them to the second initramfs before the host boots.
+them to the second initramfs before the host boots; one that needs more than two CPUs says how many
+as ``NEST_CPUS``, and gets a host of its own.
 """
 
 from __future__ import annotations
@@ -57,6 +58,20 @@ def _vmm(cfg: BuildConfig, folder: Path) -> Path:
     return folder / "hg-vmm"
 
 
+def _tree(files: Overlay, folder: Path) -> None:
+    """PID 1, the start-up scripts and the shell of this source tree, as out/bzImage may be older.
+
+    The shell's sources lie beside the compiled modules, and Python takes a source first.
+    """
+    init = folder / "init"
+    subprocess.run(["cc", *CFLAGS, "-o", init, *(TOP / "initramfs").glob("*.c")], check=True)
+    files.copy("init", init)
+    for script in (TOP / "initramfs/overlay/etc/hypergen").iterdir():
+        files.copy(f"etc/hypergen/{script.name}", script)
+    for source in (TOP / "shell").rglob("*.py"):
+        files.copy(f"usr/lib/python3.11/{source.relative_to(TOP / 'shell')}", source, 0o644)
+
+
 def _programs(folder: Path) -> dict[str, Path]:
     built = {}
     for source in sorted((HERE / "programs").glob("*.c")):
@@ -98,6 +113,7 @@ def _overlay(cfg: BuildConfig, request: pytest.FixtureRequest, folder: Path) -> 
     files = Overlay()
     files.copy("nest/init", HERE / "host-init")
     files.copy("usr/bin/hg-vmm", _vmm(cfg, folder))
+    _tree(files, folder)
     files.copy("nest/vmlinux", only(kernels, "vmlinux-*"))
     files.copy("nest/bzImage", only(kernels, "bzImage-*"))
     files.copy("nest/guest.cpio", _guest_initrd(cfg, folder / "guest.cpio"))
@@ -132,14 +148,18 @@ class Shared:
         self._stack = contextlib.ExitStack()
         self._nest: Nest | None = None
         self._boots = 0
+        self._cpus = 0
 
-    def nest(self) -> Nest:
-        """The host, booted if need be."""
+    def nest(self, cpus: int = 2) -> Nest:
+        """A host with that many CPUs, booted if need be."""
+        if cpus != self._cpus:
+            self.close()
+            self._cpus = cpus
         if self._nest is None:
             self._boots += 1
             name = f"nest{self._boots}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
             self._nest = self._stack.enter_context(
-                nests.boot(self._cfg, self._overlay, self._disk, name)
+                nests.boot(self._cfg, self._overlay, self._disk, name, cpus=cpus)
             )
         return self._nest
 
@@ -161,7 +181,7 @@ def shared(cfg: BuildConfig, overlay: Path, scratch: Path) -> Iterator[Shared]:
 def nest(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Nest]:
     """The shared host without guests, and after the test again."""
     request.node.stash[FAILED] = False  # also when this is another try
-    yield (one := shared.nest())
+    yield (one := shared.nest(getattr(request.module, "NEST_CPUS", 2)))
     if request.node.stash[FAILED]:
         shared.close()
         return

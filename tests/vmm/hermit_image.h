@@ -16,7 +16,8 @@ struct recipe {
 	uint16_t type, machine;
 	uint8_t abi, entry_version;
 	uint32_t interface, version_minor;
-	uint64_t where; /* of the segment */
+	bool linux_program; /* by its ABI tag */
+	uint64_t where;	    /* of the segment */
 	unsigned int nrela;
 	Elf64_Rela rela[4];
 	uint64_t rela_size; /* when not 0: what the dynamic table claims */
@@ -49,7 +50,9 @@ static inline size_t add_notes(uint8_t *to, const struct recipe *r)
 		n += add_note(to + n, 0x5a00, "HERMIT", &r->entry_version, 1);
 	if (r->interface)
 		n += add_note(to + n, 0x5b00, "UHYVEIF", &interface, 4);
-	if (r->version_minor)
+	if (r->linux_program)
+		tag[0] = ELF_NOTE_OS_LINUX;
+	if (r->version_minor || r->linux_program)
 		n += add_note(to + n, NT_GNU_ABI_TAG, "GNU", tag, sizeof(tag));
 	return n;
 }

@@ -54,6 +54,11 @@ static void what_cannot_run_is_named(void)
 	r = newer;
 	r.interface = 4;
 	refused(r, "hypercall interface 4");
+	r = (struct recipe){.type = ET_EXEC,
+			    .machine = EM_X86_64,
+			    .abi = ELFOSABI_STANDALONE,
+			    .linux_program = true};
+	refused(r, "no unikernel but a program for Linux");
 	r = rust;
 	r.where = ~0ull - 100;
 	refused(r, "above 4 GiB");

@@ -17,6 +17,7 @@
 
 struct notes {
 	bool entry, interface, tag;
+	bool linux_tag; /* of a program for Linux */
 	uint8_t entry_version;
 	uint32_t interface_version;
 	uint32_t version[3];
@@ -51,6 +52,7 @@ static void take_note(struct notes *n, uint32_t type, const char *name, uint32_t
 		   desc_len == sizeof(words)) {
 		memcpy(words, desc, sizeof(words));
 		n->tag = words[0] == ABI_TAG_HERMIT;
+		n->linux_tag = words[0] == ELF_NOTE_OS_LINUX;
 		memcpy(n->version, words + 1, sizeof(n->version));
 	}
 }
@@ -169,6 +171,11 @@ static int judge(const struct boot_file *f, const Elf64_Ehdr *h, const struct no
 	image->interface = n->interface ? n->interface_version : 1;
 	if (n->entry || n->interface || n->tag)
 		image->abi = image->interface == 1 ? HERMIT_V1 : HERMIT_V2;
+	else if (h->e_ident[EI_OSABI] == ELFOSABI_STANDALONE && n->linux_tag)
+		return error_set(e, ERROR_USER,
+				 "%s: no unikernel but a program for Linux, though its OS ABI is "
+				 "255 (standalone)",
+				 f->path);
 	else if (h->e_ident[EI_OSABI] == ELFOSABI_STANDALONE && h->e_type == ET_EXEC)
 		image->abi = HERMIT_C;
 	if (image->abi == HERMIT_NONE)

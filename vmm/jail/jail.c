@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "isle/isle.h"
 #include "jail/layers.h"
 #include "jail/seccomp.h"
 #include "log.h"
@@ -66,9 +67,11 @@ static void learn_host_pid(void)
 
 int jail_start(const struct vm_config *cfg, char **argv, int *ready_fd, struct error *e)
 {
+	if (isle_claim(cfg, e))
+		return -1;
 	*ready_fd = keeper_start(cfg, argv);
 	learn_host_pid();
-	return cgroup_enter(cfg, e);
+	return isle_open(cfg, e) || cgroup_enter(cfg, e) ? -1 : 0;
 }
 
 /*

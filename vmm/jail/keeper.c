@@ -4,11 +4,13 @@
  *
  *	foreground		caller = keeper --- VMM
  *	--daemonize		caller (waits until the VM runs, then ends) --- VMM
- *	... with a cgroup	caller (the same) --- keeper --- VMM
+ *	... with a cgroup or
+ *	as an isle		caller (the same) --- keeper --- VMM
  *
  * The VMM is the first process of a PID namespace, so it has to be somebody's child.  The
- * keeper passes signals on, takes the control group away when the VMM is gone, however that
- * ended, and ends as the VMM did.  It holds nothing of the VM's; if it dies, the VMM does.
+ * keeper passes signals on, takes the control group or the isle away when the VMM is gone,
+ * however that ended, and ends as the VMM did.  It holds nothing of the VM's; if it dies, the VMM
+ * does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +26,7 @@
 #include <unistd.h>
 
 #include "footprint.h"
+#include "isle/isle.h"
 #include "jail/layers.h"
 
 #define NAME "hg-vmm-keeper"
@@ -101,6 +104,7 @@ static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched
 		if (signal > 0 && signal != SIGCHLD && info.si_code != SI_KERNEL)
 			kill(vmm, signal);
 	}
+	isle_release();
 	if (group)
 		rmdir(group); /* fails when somebody else is in it: then it is theirs now */
 	end_like(status);
@@ -171,7 +175,8 @@ void keeper_bind(void)
 
 int keeper_start(const struct vm_config *cfg, char **argv)
 {
-	bool have_keeper = cfg->limits.cgroup || (cfg->sandbox && !cfg->daemonize);
+	bool have_keeper =
+		cfg->limits.cgroup || cfg->isle.wanted || (cfg->sandbox && !cfg->daemonize);
 	int ready_fd = -1;
 
 	if (cfg->daemonize)

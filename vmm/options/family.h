@@ -54,6 +54,12 @@ int option_ip(char *value, struct vm_config *cfg, struct error *e);
 int unikernel_net_variables(struct vm_config *cfg, struct error *e); /* HERMIT_IP and so on */
 int unikernel_net_complete(struct vm_config *cfg, struct error *e);
 
+/* isle.c */
+int option_isle(char *value, struct vm_config *cfg, struct error *e);
+/* HERMIT_ISLE and HERMIT_CPUS, NULL where they do not count. */
+int isle_variables(const char *isle, const char *cpus, struct vm_config *cfg, struct error *e);
+int isle_complete(struct vm_config *cfg, struct error *e);
+
 /* net.c */
 int option_net(char *value, struct vm_config *cfg, struct error *e);
 void net_complete(struct vm_config *cfg); /* addresses, which follow from the VM's name */

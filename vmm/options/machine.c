@@ -36,6 +36,7 @@ int option_cpus(char *value, struct vm_config *cfg, struct error *e)
 				 (unsigned long long)threads,
 				 (unsigned long long)(sockets * cores * threads));
 	cfg->cpus = n;
+	cfg->cpus_given = true;
 	cfg->topology = (struct cpu_topology){sockets, cores, threads};
 	return 0;
 }
@@ -116,7 +117,8 @@ int machine_complete(struct vm_config *cfg, struct error *e)
 					 "--cpu-affinity: vCPU %u: there are 0 to %u", vcpu,
 					 cfg->cpus - 1);
 		for (cpu = 0; cpu < cfg->affinity[vcpu].count; cpu++)
-			if (!CPU_ISSET(cfg->affinity[vcpu].first + cpu, &allowed))
+			if (!cfg->isle.wanted &&
+			    !CPU_ISSET(cfg->affinity[vcpu].first + cpu, &allowed))
 				return error_set(e, ERROR_USER,
 						 "--cpu-affinity: host CPU %u may not be used "
 						 "here: 0 to %u at most",
@@ -166,6 +168,7 @@ int option_memory(char *value, struct vm_config *cfg, struct error *e)
 	if (bytes > MAX_MEMORY || bytes < MIN_MEMORY)
 		return error_set(e, ERROR_USER, "--memory %s: out of range, 16M to 1024G", size);
 	m->size = bytes & ~4095ull;
+	cfg->memory_given = true;
 	if (params_parse("--memory", value, keys, e))
 		return -1;
 	if (m->huge_page && m->size % m->huge_page)

@@ -170,6 +170,18 @@ static const struct row rows[] = {
 	{ON, "verbose", NULL, "show the log of a C HermitCore kernel too", FIELD(hermit.verbose),
 	 0},
 
+	{HEADING, "Isles", 0, 0, 0, 0},
+	{PARSED, "isle", "N[,net=off]",
+	 "isle N: the VM has the host CPUs of --cpu-affinity, one a\n"
+	 "vCPU, for itself; HLT, MWAIT and PAUSE do not leave it.\n"
+	 "Its address on the bridge `isles` is 192.168.28.(N+2);\n"
+	 "net=off: it is not on it. Needs root and cgroup v2",
+	 0, option_isle},
+	{ON, "sweep-isles", NULL,
+	 "no VM: give the CPUs of isles whose processes were killed\n"
+	 "back to the host",
+	 FIELD(isle.sweep), 0},
+
 	{HEADING, "Sockets and files", 0, 0, 0, 0},
 	{TEXT, "run-dir", "DIR",
 	 "all of the following in DIR, which must exist:\n"
@@ -346,6 +358,8 @@ static const char *in_dir(const char *dir, const char *given, const char *name)
 
 static int complete(struct vm_config *cfg, struct error *e)
 {
+	if (cfg->isle.sweep)
+		return 0;
 	if (!cfg->kernel && !cfg->restore_dir && !cfg->save.dir)
 		return error_set(e, ERROR_USER, "--kernel FILE is missing (see --help)");
 	if (snapshot_complete(cfg, e) || (cfg->restore && take_travelled(cfg, e)))
@@ -361,6 +375,8 @@ static int complete(struct vm_config *cfg, struct error *e)
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");
+	if (isle_complete(cfg, e))
+		return -1;
 	net_complete(cfg);
 	if (unikernel_complete(cfg, e) || machine_complete(cfg, e) || complete_gdb(cfg, e) ||
 	    jail_complete(cfg, e))

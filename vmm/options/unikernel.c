@@ -82,8 +82,9 @@ static int variable_cpus(char *value, struct vm_config *cfg, struct error *e)
 	uint64_t n;
 
 	if (parse_number(value, 1, MAX_CPUS, &n))
-		return error_set(e, ERROR_USER, "HERMIT_CPUS=%s: give a number from 1 to %d", value,
-				 MAX_CPUS);
+		return error_set(e, ERROR_USER, "HERMIT_CPUS=%s: give a number from 1 to %d%s",
+				 value, MAX_CPUS,
+				 strchr(value, '-') ? "; a range is for HERMIT_ISLE" : "");
 	cfg->cpus = (unsigned int)n;
 	cfg->topology = (struct cpu_topology){1, (unsigned int)n, 1};
 	return 0;
@@ -114,7 +115,12 @@ static int read_variables(struct vm_config *cfg, struct error *e)
 	char *cpus = cfg->cpus_given ? NULL : getenv("HERMIT_CPUS");
 	char *memory = cfg->memory_given ? NULL : getenv("HERMIT_MEM");
 	char *verbose = cfg->hermit.verbose ? NULL : getenv("HERMIT_VERBOSE");
+	char *isle = cfg->isle.wanted ? NULL : getenv("HERMIT_ISLE");
 
+	if (isle_variables(isle, cpus, cfg, e))
+		return -1;
+	if (cfg->isle.wanted)
+		cpus = NULL; /* they are those of the host, not a number */
 	if ((cpus && variable_cpus(cpus, cfg, e)) || (memory && variable_memory(memory, cfg, e)) ||
 	    (verbose && variable_verbose(verbose, cfg, e)) || unikernel_net_variables(cfg, e))
 		return -1;
@@ -129,7 +135,7 @@ int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct
 	if (read_variables(cfg, e))
 		return -1;
 	/* A program says nothing of its own start; its standard error is for its messages. */
-	if (!cfg->hermit.verbose && !cfg->log && !cfg->run_dir)
+	if (!cfg->hermit.verbose && !cfg->log && !cfg->run_dir && !cfg->isle.wanted)
 		log_set_level("error");
 	return 0;
 }

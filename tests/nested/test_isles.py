@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Isles: guests on CPUs of their own, with an address on the network of all isles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hypergen.config import BuildConfig
+from tests.bench.overlay import Overlay
+from tests.nested import unikernels
+from tests.nested.nest import Guest, Nest
+
+NEST_CPUS = 4
+ISLES = "/run/hypergen/isle"
+CGROUP = "/sys/fs/cgroup"
+SPINS = "echo here; while :; do :; done"
+UP = "ip link set eth0 up; ip addr add 192.168.28.{}/24 dev eth0; "
+
+
+def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
+    """A unikernel that exits with 42, at ``/nest/guests/isle-core``."""
+    (folder := cfg.out / "nested" / "guests").mkdir(parents=True, exist_ok=True)
+    built = unikernels.build("calls", unikernels.CORE, folder / "isle-core")
+    files.copy("nest/guests/isle-core", built)
+
+
+def isle(nest: Nest, number: int, cpus: str, script: str) -> Guest:
+    """A Linux guest in an isle; its script runs."""
+    options = ["--isle", str(number), "--cpu-affinity", cpus]
+    vm = nest.guest(script, options=options, cpus=2 if "-" in cpus else 1, wait=False)
+    vm.expect("here")
+    return vm
+
+
+def shared(nest: Nest) -> str:
+    """The CPUs that the host has for itself."""
+    return nest.sh(f"cat {CGROUP}/cpuset.cpus.effective").strip()
+
+
+def irqs_of(nest: Nest) -> str:
+    return nest.sh("cat /proc/irq/default_smp_affinity /proc/irq/*/smp_affinity")
+
+
+def gone(nest: Nest) -> None:
+    """Wait until no isle is left, and see that nothing of one is."""
+    nest.sh(
+        f'n=0; while [ -n "$(ls {ISLES} | grep -v lock)" ]; do\n'
+        f"[ $n -gt 300 ] && {{ ls -R {ISLES}; exit 1; }}; n=$((n + 1)); sleep 0.1; done"
+    )
+    assert shared(nest) == "0-3"
+    assert "isle" not in nest.sh(f"ls {CGROUP}")
+
+
+def vcpu_stats(vm: Guest) -> list[dict[str, Any]]:
+    return [
+        {one["name"]: one["value"] for one in vcpu["stats"]}
+        for vcpu in vm.qmp("query-stats", target="vcpu")
+    ]
+
+
+def test_cpus_of_its_own(nest: Nest) -> None:
+    before = irqs_of(nest)
+    vm = isle(nest, 1, "2-3", UP.format(3) + "ping -c 1 192.168.28.1 && echo here; read -r _")
+    assert shared(nest) == "0-1"
+    assert nest.sh(f"cat {CGROUP}/cpuset.cpus.isolated").strip() == "2-3"
+    threads = nest.sh(f"grep -h Cpus_allowed_list /proc/{vm.pid}/task/*/status | cut -f2").split()
+    assert sorted(threads)[-2:] == ["2", "3"]  # one vCPU each
+    assert set(threads) == {"0-1", "2", "3"}  # the event loop and vhost are the host's
+    # Nothing else runs there but the kernel's own threads of that CPU.
+    others = nest.sh(
+        "for s in /proc/[0-9]*/status; do grep -q '^VmSize' $s || continue\n"
+        "grep Cpus_allowed_list $s; done 2>/dev/null | cut -f2 | sort -u"
+    )
+    assert others.split() == ["0-1"]
+    assert nest.sh("cat /proc/irq/default_smp_affinity").strip() == "3"
+    masks = nest.sh("cat /proc/irq/[0-9]*/smp_affinity").split()
+    assert masks.count("3") > 10 and masks.count("f") <= 2  # the timer's cannot be moved
+    nest.sh("ping -c 1 192.168.28.3")
+    files = nest.sh(f"cd {ISLES}/1; cat path cpus; readlink log; ls")
+    assert files.split() == [
+        *("/nest/vmlinux", "2-3", f"{vm.folder}/console.log"),
+        *("cpus", "log", "path"),
+    ]
+    # Both vCPUs wait for a line, in HLT, and stay in the guest while they do.
+    assert [one["halt_exits"] for one in vcpu_stats(vm)] == [0, 0]
+    vm.type("\n")
+    vm.finish()
+    gone(nest)
+    assert irqs_of(nest) == before
+
+
+def test_what_cannot_be_an_isle(nest: Nest) -> None:
+    isle(nest, 1, "3", SPINS)
+    for options, says in {
+        "--isle 1 --cpu-affinity 2": "isle 1 is there already: /nest/vmlinux",
+        "--isle 2 --cpu-affinity 2-3": "isle 2: CPU 3 is isle 1's",
+        "--isle 2 --cpu-affinity 2,9": "isle 2: there is no CPU 9; there are 0-3",
+        "--isle 2 --cpu-affinity 0-2": "one core has to stay with the host, which has 0-2 left",
+        "--isle 252 --cpu-affinity 2": "--isle 252: give a number from 0 to 251",
+        "--isle 2": "--isle 2 needs CPUs",
+        "--isle 2 --cpu-affinity 2 --cpus 2": "2 vCPUs on 1 CPUs",
+        "--isle 2 --cpu-affinity 0=1-2": "a plain list",
+        "--isle 2 --cpu-affinity 1 --limit cpu=1": "leave --cgroup and --limit out",
+    }.items():
+        done = nest.vmm(*options.split(), "--kernel", "/nest/vmlinux")
+        assert done.status == 2 and says in done.output, done.output
+        assert done.output.count("\n") == 1
+    for variables, says in {
+        "HERMIT_ISLE=2": "--isle 2 needs CPUs: --cpu-affinity 2-3 or HERMIT_CPUS=2-3",
+        "HERMIT_ISLE=x": "HERMIT_ISLE=x: give a number from 0 to 251, or uhyve",
+        "HERMIT_ISLE=2 HERMIT_CPUS=a": "HERMIT_CPUS=a: give the isle's CPUs",
+        "HERMIT_CPUS=1-2": "HERMIT_CPUS=1-2: give a number from 1 to 64; a range is for HERMIT_",
+    }.items():
+        done = nest.run(f"{variables} hg-vmm /nest/guests/isle-core")
+        assert done.status == 2 and says in done.output, done.output
+    # None of them has left anything behind.
+    assert nest.sh(f"ls {ISLES}").split() == ["1", "irqs", "lock"]
+    assert shared(nest) == "0-2"
+    nest.clean()
+    gone(nest)
+
+
+def test_killed_isles_are_taken_back(nest: Nest) -> None:
+    vm = isle(nest, 1, "1", SPINS)
+    nest.sh(f"kill -9 {vm.pid}")  # the keeper lives, and sees to it at once
+    gone(nest)
+    isle(nest, 1, "2", SPINS)
+    nest.sh("for p in $(pidof hg-vmm-keeper hg-vmm); do kill -9 $p; done")
+    assert nest.sh(f"ls {ISLES}").split() == ["1", "irqs", "lock"]
+    assert shared(nest) == "0-1,3"
+    # The next isle takes its number and its CPU; and without a VM there is a way, too.
+    isle(nest, 1, "2", SPINS)
+    nest.sh("for p in $(pidof hg-vmm-keeper hg-vmm); do kill -9 $p; done; sleep 0.5")
+    assert nest.vmm("--sweep-isles").status == 0
+    gone(nest)
+
+
+def test_isles_reach_each_other(nest: Nest) -> None:
+    one = isle(nest, 0, "2", UP.format(2) + "echo here; read -r _")
+    two = isle(nest, 7, "3", UP.format(9) + "echo here; ping -c 1 192.168.28.2")
+    two.finish()
+    one.type("\n")
+    one.finish()
+    gone(nest)
+
+
+@pytest.mark.parametrize("cpus", ["2-3", "3"])
+def test_a_unikernel_by_hermitcores_variables(nest: Nest, cpus: str) -> None:
+    nest.sh("cd /host/test; mkdir -p data ro; printf 'read only' >ro/file; echo no >secret")
+    nest.sh("cd /host/test; ln -sf ../secret data/link; ln -sf /etc/passwd data/absolute")
+    done = nest.run(
+        f"echo typed | HERMIT_ISLE=3 HERMIT_CPUS={cpus} hg-vmm --file-mapping "
+        "/host/test/data:/data --file-mapping /host/test/ro:/ro:ro /nest/guests/isle-core"
+    )
+    assert done.output.endswith("typed\nall is well\n"), done.output
+    assert done.status == 42
+    gone(nest)
