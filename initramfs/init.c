@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define BINFMT "/proc/sys/fs/binfmt_misc"
+
 enum {
 	SERVICES_MAX = 16,
 	TTY_NAME_MAX = 32,
@@ -46,6 +48,14 @@ struct service {
 static struct service services[SERVICES_MAX];
 static int service_count;
 
+/*
+ * 64-bit little-endian ELF files whose OS ABI is 255 (standalone) are unikernels, which hg-vmm runs
+ * like programs (Documentation/admin-guide/binfmt-misc.rst). By their first 8 bytes: those for
+ * another processor are better refused by hg-vmm than by a shell's "Exec format error".
+ */
+static const char unikernels[] =
+	":unikernel:M::\\x7f\\x45\\x4c\\x46\\x02\\x01\\x01\\xff::/usr/bin/hg-vmm:";
+
 static void mount_all(void)
 {
 	static const struct {
@@ -59,6 +69,7 @@ static void mount_all(void)
 		{"tmpfs", "/run", "mode=0755,size=25%", MS_NOSUID | MS_NODEV},
 		{"tmpfs", "/tmp", "mode=1777,size=25%", MS_NOSUID | MS_NODEV},
 		{"cgroup2", "/sys/fs/cgroup", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+		{"binfmt_misc", BINFMT, NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -68,6 +79,7 @@ static void mount_all(void)
 		    errno != EBUSY)
 			say("mount %s: %s", table[i].where, strerror(errno));
 	}
+	write_file(BINFMT "/register", unikernels);
 	mkdir("/run/hypergen", 0755);
 	mkdir("/run/hypergen/vm", 0755);
 }

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,19 @@ def test_service_table(tmp_path: Path) -> None:
     subprocess.run(["cc", *flags, "-o", program, source], check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_unikernels_are_handed_to_the_vmm() -> None:
+    text = re.search(r'unikernels\[\] =\s+"(.*)";', (ROOM / "init.c").read_text())
+    assert text is not None
+    _, name, kind, offset, magic, mask, interpreter, flags = text[1].split(":")
+    assert (name, kind, offset, mask, flags) == ("unikernel", "M", "", "", "")
+    # C doubles each backslash; the kernel reads the escapes (string_unescape_inplace).
+    said = re.fullmatch(r"(\\\\x[0-9a-f]{2}){8}", magic)
+    assert said is not None
+    assert bytes.fromhex(magic.replace("\\\\x", "")) == b"\x7fELF\x02\x01\x01\xff"
+    manifest = tomllib.loads((ROOM / "manifest.toml").read_text())
+    assert interpreter.removeprefix("/") in [one["to"] for one in manifest["built"]]
 
 
 def test_not_as_pid_1_it_does_nothing(tmp_path: Path) -> None:
