@@ -38,8 +38,13 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
         else:
             parser.add_argument(arg.name, metavar=arg.metavar)
     options = words[: words.index("--")] if "--" in words else words
+    if any(arg.many == "..." for arg in spec.args):  # words behind the first plain one are not ours
+        plain = [i for i, word in enumerate(words) if not word.startswith("-")]
+        options = words[: plain[0]] if plain else words
     if "-h" in options or "--help" in options:
         return argparse.Namespace(help=True)
+    if any(arg.many == "*" for arg in spec.args):  # options may stand behind plain words
+        return parser.parse_intermixed_args(words)
     return parser.parse_args(words)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypershell import files, paths, vm
+from hypershell import files, isles, paths, vm
 from hypershell.commands import COMMANDS, load
 from hypershell.errors import ShellError
 from hypershell.units import human_size
@@ -40,7 +40,7 @@ def _of_command(spec: Spec, words: list[str], word: str) -> list[tuple[str, str]
         place += not (skip or option is not None or one.startswith("--"))
         skip = option is not None and not option.flag
     positionals = [a for a in spec.args if not a.option]
-    if positionals and positionals[-1].many == "+":
+    if positionals and positionals[-1].many in ("+", "*", "..."):
         place = min(place, len(positionals) - 1)
     if place < len(positionals):
         return [c for c in _values(positionals[place], word) if c[0] not in words[place:]]
@@ -56,6 +56,8 @@ def _values(arg: Arg, word: str) -> list[tuple[str, str]]:
         return [(f.name, human_size(f.size)) for f in files.scan("kernel")]
     if arg.values == "vm":
         return _vms(word)
+    if arg.values == "isle":
+        return [(str(one.number), f"CPUs {one.cpus}, {one.path}") for one in isles.known()]
     return _files(arg.values, word)
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guest kernels and images: the files in their two folders, and what their first bytes tell.
 
-Formats read: the ELF64 header (System V gABI); the bzImage header (Linux
-Documentation/arch/x86/boot.rst: boot_flag 0x1fe, "HdrS" 0x202, kernel_version 0x20e);
-the MBR and the GPT (UEFI 2.10, 5.3); the magic numbers of file systems.
+Formats read: those of kernels.py; the MBR and the GPT (UEFI 2.10, 5.3); the magic numbers of file
+systems.
 """
 
 from __future__ import annotations
@@ -17,9 +16,6 @@ from hypershell.errors import ShellError, UsageError
 
 _ROOT_X86_64 = bytes.fromhex("e3bc684fcde8b14d96e7fbcaf984b709")  # GPT type "Linux root (x86-64)"
 _LINUX_DATA = bytes.fromhex("af3dc60f838472478e793d69d8477de4")  # GPT type "Linux filesystem"
-_BANNER = b"Linux version "
-_BANNER_LIMIT = 96 << 20  # bytes of a vmlinux that are searched for its version
-_CHUNK = 1 << 20
 
 
 class File:
@@ -94,43 +90,10 @@ def _read(path: str, length: int, offset: int = 0) -> bytes:
 
 
 def kernel_kind(path: str) -> tuple[str, str]:
-    """(``vmlinux``, ``bzImage``, ``unknown``, ``empty`` or ``unreadable``; version or empty)."""
-    try:
-        head = _read(path, 0x260)
-        if not head:
-            return "empty", ""
-        if head[:5] == b"\x7fELF\x02" and head[18:20] == b"\x3e\x00":
-            return "vmlinux", _elf_version(path)
-        if head[0x202:0x206] == b"HdrS" and head[0x1FE:0x200] == b"\x55\xaa":
-            offset = struct.unpack_from("<H", head, 0x20E)[0]
-            text = _read(path, 128, offset + 0x200) if offset else b""
-            return "bzImage", _first_word(text)
-    except OSError:
-        return "unreadable", ""
-    return "unknown", ""
+    """(kind, version or empty): see kernels.identify."""
+    from hypershell import kernels
 
-
-def _elf_version(path: str) -> str:
-    with open(path, "rb", buffering=0) as file:
-        tail = b""
-        for _ in range(_BANNER_LIMIT // _CHUNK):
-            chunk = file.read(_CHUNK)
-            if not chunk:
-                break
-            data = tail + chunk
-            at = data.find(_BANNER)
-            while at >= 0:
-                word = data[at + len(_BANNER) : at + len(_BANNER) + 80]
-                if word[:1].isdigit():
-                    return _first_word(word)
-                at = data.find(_BANNER, at + 1)
-            tail = data[-128:]
-    return ""
-
-
-def _first_word(text: bytes) -> str:
-    words = text.split(b"\0", 1)[0].split()
-    return words[0].decode("ascii", "replace") if words else ""
+    return kernels.identify(path)
 
 
 _MAGIC = (  # offset, bytes, name

@@ -19,6 +19,11 @@ def vm_dir(vm_id: int) -> str:
     return f"{vm_root()}/{vm_id}"
 
 
+def isle_root() -> str:
+    """Folder with one folder per isle, named by its number; hg-vmm makes and removes them."""
+    return run_dir() + "/isle"
+
+
 def folder(kind: str) -> str:
     """Folder of the guest kernels or images: ``kind`` is ``kernel`` or ``image``."""
     if kind == "kernel":

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 class Arg:
     """An argument: positional when ``name`` has no dashes.
 
-    ``values`` says what completes it: kernel, image, vm, command, initrd, or a list of words.
-    ``many`` is argparse's nargs (``+`` or ``?``); ``flag`` marks an option without a value.
+    ``values`` says what completes it: kernel, image, vm, isle, command, initrd, or a list of words.
+    ``many`` is argparse's nargs (``+``, ``*``, ``?``, or ``...`` for all that follows, also words
+    that look like options); ``flag`` marks an option without a value.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Arg:
         if self.option:
             return f"[{self.name}]" if self.flag else f"[{self.name} {self.metavar}]"
         plain = f"<{self.metavar}>"
-        return {"+": plain + "...", "?": f"[{self.metavar}]"}.get(self.many, plain)
+        several = f"[{self.metavar}...]"
+        forms = {"+": plain + "...", "?": f"[{self.metavar}]", "*": several, "...": several}
+        return forms.get(self.many, plain)
 
 
 JSON = Arg("--json", "print JSON for programs", flag=True)

@@ -37,17 +37,31 @@ def net_argument(vm_id: int, bridge: str = "br0") -> str:
     return f"tap=hg{vm_id},bridge={bridge},mac=" + (b"\x02\x68" + digest).hex(":")
 
 
-def command(asked: dict[str, object], kernel: str, image: str, folder: str) -> list[str]:
+def command(asked: dict[str, object], folder: str) -> list[str]:
     """The argument vector of hg-vmm for vm.json's record ``asked``."""
+    kernel, image = _path(asked["kernel"]), _path(asked["image"])
     argv = [paths.vmm(), "--daemonize", "--run-dir", folder, "--name", str(asked["name"])]
-    argv += ["--kernel", kernel, "--cmdline", str(asked["cmdline"])]
+    if not asked["unikernel"]:
+        argv += ["--kernel", kernel, "--cmdline", str(asked["cmdline"])]
     argv += ["--cpus", str(asked["cpus"]), "--memory", f"{int(str(asked['memory'])) >> 20}M"]
-    argv += ["--disk", disk_argument(image, asked["read_only"] is True)]
+    if image:
+        argv += ["--disk", disk_argument(image, asked["read_only"] is True)]
     if asked["initrd"]:
         argv += ["--initrd", str(asked["initrd"])]
     if asked["net"] == "bridge":
         argv += ["--net", net_argument(int(str(asked["id"])))]
+    isle = asked["isle"]
+    if isinstance(isle, dict):
+        argv += ["--isle", f"{isle['number']}" + ("" if isle["address"] else ",net=off")]
+        argv += ["--cpu-affinity", str(isle["cpus"])]
+    if asked["unikernel"]:  # like a program: what stands behind it is its own
+        words = asked["arguments"]
+        argv += [kernel, *(words if isinstance(words, list) else [])]
     return argv
+
+
+def _path(record: object) -> str:
+    return str(record["path"]) if isinstance(record, dict) else ""
 
 
 def start(argv: list[str]) -> tuple[int, str]:
@@ -62,6 +76,8 @@ def start(argv: list[str]) -> tuple[int, str]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            # The variables of who runs unikernels by hand say nothing of this one.
+            env={k: v for k, v in os.environ.items() if not k.startswith("HERMIT_")},
         )
     except OSError as error:
         raise ShellError(

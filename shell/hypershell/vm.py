@@ -100,7 +100,7 @@ class VM:
             "state": self.state,
             "reason": self.reason,
             "kernel": self.kernel,
-            "image": self.image,
+            "image": self.image or None,
             "cpus": self.cpus,
             "memory": self.memory,
             "read_only": self.read_only,
@@ -109,6 +109,8 @@ class VM:
             "net": self.asked.get("net"),
             "created": self.created,
             "uptime": round(self.uptime, 3) if self.uptime >= 0 else None,
+            # What only unikernels and isles have.
+            **{k: v for k in ("arguments", "isle") if (v := self.asked.get(k))},
         }
 
     def row(self) -> list[str]:
@@ -118,7 +120,7 @@ class VM:
             self.name,
             self.told(),
             _text(self.kernel.get("name"), "?"),
-            _text(self.image.get("name"), "?") + (" (ro)" if self.read_only else ""),
+            _text(self.image.get("name"), "-") + (" (ro)" if self.read_only else ""),
             str(self.cpus or "?"),
             f"{self.memory >> 20} MiB" if self.memory else "?",
             human_time(self.uptime) if self.uptime >= 0 else "-",
@@ -145,6 +147,12 @@ def is_starting(folder: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def forget_starting(folder: str) -> None:
+    """The VM runs, or does not: its start is over."""
+    with contextlib.suppress(OSError):
+        os.unlink(folder + "/starting")
 
 
 def known() -> list[VM]:

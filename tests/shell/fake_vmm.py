@@ -5,7 +5,8 @@
 The guest is an echo: what is typed comes back between ``<`` and ``>``, control bytes in hex. Words
 typed to it steer it: ``poweroff``, ``panic``, ``crash``, ``flood``, ``mess`` (upsets the terminal).
 FAKE_FAIL=CODE:TEXT makes the start fail; FAKE_HANG=1 makes the control socket mute;
-FAKE_STUBBORN=1 ignores quit; FAKE_SLOW=SECONDS delays the start.
+FAKE_STUBBORN=1 ignores quit; FAKE_SLOW=SECONDS delays the start. Without --run-dir it is a
+unikernel on its terminal: tells its arguments, copies its input and ends with FAKE_EXIT (7).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -161,6 +163,8 @@ class Machine:
 
     def end(self, reason: str) -> None:
         Path(self.args.run_dir, "exit.json").write_text(json.dumps({"reason": reason}))
+        if self.args.isle_lock >= 0:
+            shutil.rmtree(ISLES / self.args.isle.partition(",")[0])
         os._exit(0)
 
     def run(self) -> None:
@@ -176,22 +180,74 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--disk", action="append", default=[])
     parser.add_argument("--net", action="append", default=[])
     parser.add_argument("--daemonize", action="store_true")
+    parser.add_argument("--isle", default="")
+    parser.add_argument("--cpu-affinity", default="")
+    parser.add_argument("--sweep-isles", action="store_true")
+    parser.add_argument("words", nargs=argparse.REMAINDER)
     return parser.parse_args()
+
+
+ISLES = Path(os.environ.get("HYPERGEN_RUN", "")) / "isle"
+
+
+def lock_isle(folder: Path) -> int:
+    """The lock on an isle's CPUs, or -1 where its VM lives."""
+    fd = os.open(folder / "cpus", os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
+
+
+def sweep() -> None:
+    for folder in ISLES.glob("[0-9]*"):
+        if (fd := lock_isle(folder)) >= 0:
+            os.close(fd)
+            shutil.rmtree(folder)
+
+
+def take_isle(args: argparse.Namespace) -> int:
+    sweep()
+    folder = ISLES / args.isle.partition(",")[0]
+    if folder.exists():
+        path = (folder / "path").read_text().strip()
+        fail(2, f"isle {folder.name} is there already: {path}; choose another number")
+    folder.mkdir(parents=True)
+    (folder / "cpus").write_text(args.cpu_affinity + "\n")
+    (folder / "path").write_text((args.kernel or args.words[0]) + "\n")
+    (folder / "log").symlink_to(f"{args.run_dir}/console.log")
+    return lock_isle(folder)
+
+
+def be_a_program(args: argparse.Namespace) -> None:
+    print("arguments:", *args.words[1:], args.cpus, args.memory, flush=True)
+    sys.stdout.write(sys.stdin.read())
+    sys.stdout.flush()
+    sys.exit(int(os.environ.get("FAKE_EXIT", "7")))
 
 
 def main() -> None:
     args = arguments()
+    if args.sweep_isles:
+        sweep()
+        sys.exit(0)
+    if not args.run_dir:
+        be_a_program(args)
     Path(args.run_dir, "argv").write_text(json.dumps(sys.argv))
     time.sleep(float(os.environ.get("FAKE_SLOW", "0")))
     if failure := os.environ.get("FAKE_FAIL"):
         code, text = failure.split(":", 1)
         fail(int(code), text)
-    head = Path(args.kernel).read_bytes()[:4]
+    args.isle_lock = take_isle(args) if args.isle else -1
+    head = Path(args.kernel or args.words[0]).read_bytes()[:4]
     if head == b"BAD!":
         fail(2, f"{args.kernel}: not a kernel (neither ELF nor bzImage)")
-    path = args.disk[0].replace(",,", "\0")
-    read_only = path.endswith(",readonly")
-    held = lock_image(path.removesuffix(",readonly").replace("\0", ","), read_only)
+    if args.disk:
+        path = args.disk[0].replace(",,", "\0")
+        read_only = path.endswith(",readonly")
+        lock_image(path.removesuffix(",readonly").replace("\0", ","), read_only)
     machine = Machine(args)
     ready_read, ready_write = os.pipe()
     if os.fork():
@@ -202,7 +258,6 @@ def main() -> None:
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.write(ready_write, b"x")
-    os.set_inheritable(held, False)
     machine.run()
 
 

@@ -79,7 +79,7 @@ def test_vmm_gets_the_contract_command_line(host: Host) -> None:
     [
         ("vm_create 9 1", "unknown kernel '9'"),
         ("vm_create 1 nope", "unknown image 'nope'; there are 1 (busybox.img), 2 (debian.img)"),
-        ("vm_create 1", "required: image"),
+        ("vm_create 1", "needs an image, see image_list"),
         ("vm_create 1 1 --cpus 65", "1 to 64"),
         ("vm_create 1 1 --cpus zwei", "1 to 64"),
         ("vm_create 1 1 --memory 1", "needs 8 MiB"),

@@ -12,8 +12,8 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from hypershell import catalog, complete, files, host, start, table, units, vm
-from hypershell.commands import COMMANDS, host_power, load, vm_create
+from hypershell import catalog, complete, create, files, host, start, table, units, vm
+from hypershell.commands import COMMANDS, host_power, load
 from hypershell.console import Keys
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import Context, help_text
@@ -141,15 +141,15 @@ def test_macs_differ_and_are_local() -> None:
 def test_user_cmdline_comes_last(tmp_path: Path) -> None:
     path = tmp_path / "image"
     path.write_bytes(b"x" * 4096)
-    line = vm_create.compose_cmdline(str(path), True, " root=/dev/vdb  debug ")
+    line = create.compose_cmdline(str(path), True, " root=/dev/vdb  debug ")
     assert line == "console=hvc0 root=/dev/vda ro quiet root=/dev/vdb  debug"
 
 
 def test_a_missing_kvm_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "kvm_advice", lambda: "enable SVM")
-    failure = vm_create._failure(1, "cannot open /dev/kvm")
+    failure = create.failure(1, "cannot open /dev/kvm")
     assert str(failure) == "cannot open /dev/kvm; enable SVM" and failure.code == 1
-    assert "status 9 without a word" in str(vm_create._failure(9, ""))
+    assert "status 9 without a word" in str(create.failure(9, ""))
 
 
 @pytest.mark.parametrize(

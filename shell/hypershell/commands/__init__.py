@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from hypershell.spec import Spec
 
 COMMANDS = {
-    "vm_create": ("vm_create", "make and start a VM from a kernel and an image"),
+    "vm_create": ("vm_create", "make and start a VM from a kernel and an image, or a unikernel"),
     "vm_list": ("vm_list", "list the VMs and how they are"),
     "vm_console": ("vm_console", "use a VM's console"),
     "vm_destroy": ("vm_destroy", "end VMs and forget them"),
+    "run": ("run", "run a unikernel on this terminal, like a program"),
+    "isle_create": ("isles", "make a VM on CPUs of its own"),
+    "isle_list": ("isles", "list the isles"),
+    "isle_destroy": ("isles", "end isles and give their CPUs back"),
     "kernel_list": ("file_lists", "list the guest kernels"),
     "image_list": ("file_lists", "list the disk images"),
     "host_info": ("host_info", "show what this host is and what is wrong with it"),
