@@ -10,6 +10,7 @@ struct isle_config {
 	bool wanted;
 	unsigned int number;  /* 0 to ISLE_MAX */
 	bool without_network; /* else it is on the bridge of all isles */
+	bool has_network;     /* its card is among vm_config's nets */
 	bool sweep;	      /* no VM: only take back what dead ones have left */
 };
 

@@ -58,6 +58,8 @@ int unikernel_net_complete(struct vm_config *cfg, struct error *e);
 int option_isle(char *value, struct vm_config *cfg, struct error *e);
 /* HERMIT_ISLE and HERMIT_CPUS, NULL where they do not count. */
 int isle_variables(const char *isle, const char *cpus, struct vm_config *cfg, struct error *e);
+/* The card on the bridge of all isles, if this is an isle without another; once. */
+void isle_add_network(struct vm_config *cfg);
 int isle_complete(struct vm_config *cfg, struct error *e);
 
 /* net.c */

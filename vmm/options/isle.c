@@ -112,20 +112,35 @@ static void place_memory(struct memory_config *m, unsigned int cpu)
 	m->prefault = true;
 }
 
-static int add_network(struct vm_config *cfg, struct error *e)
+/* The address on the network of all isles, unless it was given another. */
+static void set_address(struct hermit_ip *ip, unsigned int number)
 {
-	struct net_config *net = &cfg->nets[cfg->nnets];
+	if (ip->given)
+		return;
+	*ip = (struct hermit_ip){.given = true,
+				 .address = {192, 168, 28, (uint8_t)(number + 2)},
+				 .gateway = {192, 168, 28, 1},
+				 .mask = {255, 255, 255, 0}};
+}
 
-	if (cfg->nnets == MAX_NETS)
-		return error_set(e, ERROR_USER, "--isle: with net=on at most %d more --net",
-				 MAX_NETS - 1);
+void isle_add_network(struct vm_config *cfg)
+{
+	struct net_config *net = &cfg->nets[0];
+
+	if (!cfg->isle.wanted || cfg->isle.without_network || cfg->isle.has_network)
+		return;
+	if (cfg->nnets) { /* it was given another one */
+		cfg->isle.without_network = true;
+		return;
+	}
 	*net = (struct net_config){.kind = NET_TAP, .pairs = 1};
 	snprintf(net->tap, sizeof(net->tap), "isle%u", cfg->isle.number);
 	strcpy(net->bridge, ISLE_BRIDGE);
 	/* Locally administered, and one for each isle of a host. */
 	memcpy(net->mac, (uint8_t[]){0x02, 'i', 's', 'l', 'e', cfg->isle.number}, 6);
-	cfg->nnets++;
-	return 0;
+	cfg->nnets = 1;
+	cfg->isle.has_network = true;
+	set_address(&cfg->hermit.ip, cfg->isle.number);
 }
 
 int isle_complete(struct vm_config *cfg, struct error *e)
@@ -148,5 +163,6 @@ int isle_complete(struct vm_config *cfg, struct error *e)
 		strncat(path, "/log", sizeof(path) - strlen(path) - 1);
 		cfg->log = strdup(path);
 	}
-	return cfg->isle.without_network ? 0 : add_network(cfg, e);
+	isle_add_network(cfg);
+	return 0;
 }

@@ -175,7 +175,7 @@ static const struct row rows[] = {
 	 "isle N: the VM has the host CPUs of --cpu-affinity, one a\n"
 	 "vCPU, for itself; HLT, MWAIT and PAUSE do not leave it.\n"
 	 "Its address on the bridge `isles` is 192.168.28.(N+2);\n"
-	 "net=off: it is not on it. Needs root and cgroup v2",
+	 "net=off, or another --net: it is not on it. Needs root",
 	 0, option_isle},
 	{ON, "sweep-isles", NULL,
 	 "no VM: give the CPUs of isles whose processes were killed\n"
