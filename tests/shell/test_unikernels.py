@@ -47,34 +47,36 @@ def archive(name: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo(name))
-    return gzip.compress(buffer.getvalue())
+    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 HELLO = elf(TAG_HERMIT, ENTRY, abi=255, kind=3)
 
 
+KERNELS = [
+    (HELLO, "hermit", "0.11.0, interface 1"),
+    (elf(ENTRY, TAG_HERMIT, INTERFACE), "hermit", "0.11.0, interface 2"),
+    (elf(ENTRY), "hermit", "before 0.10, interface 1"),
+    (elf(ENTRY, TAG_HERMIT, machine=183), "hermit", "0.11.0, interface 1, for aarch64"),
+    (elf(abi=255), "hermitcore", ""),
+    (elf(TAG_LINUX, abi=255), "program", "for Linux"),
+    (elf(machine=243), "unknown", "for riscv64"),
+    (elf(PVH), "pvh", ""),
+    (elf(PVH, rest=b"Linux version 6.12.1 (x)"), "vmlinux", "6.12.1"),
+    (elf(rest=bytes(-len(elf()) % 4) + MULTIBOOT), "multiboot", ""),
+    (bytes(16) + MULTIBOOT, "multiboot", ""),
+    (bytes(17) + MULTIBOOT, "unknown", ""),
+    (bytes(9000) + MULTIBOOT, "unknown", ""),
+    (archive("hermit.toml"), "archive", ""),
+    (archive("other"), "unknown", ""),
+    (b"\x1f\x8b" + bytes(100), "unknown", ""),
+    (gzip.compress(bytes(1 << 24), mtime=0), "unknown", ""),
+    (b"", "empty", ""),
+]
+
+
 @pytest.mark.parametrize(
-    ("data", "kind", "version"),
-    [
-        (HELLO, "hermit", "0.11.0, interface 1"),
-        (elf(ENTRY, TAG_HERMIT, INTERFACE), "hermit", "0.11.0, interface 2"),
-        (elf(ENTRY), "hermit", "before 0.10, interface 1"),
-        (elf(ENTRY, TAG_HERMIT, machine=183), "hermit", "0.11.0, interface 1, for aarch64"),
-        (elf(abi=255), "hermitcore", ""),
-        (elf(TAG_LINUX, abi=255), "program", "for Linux"),
-        (elf(machine=243), "unknown", "for riscv64"),
-        (elf(PVH), "pvh", ""),
-        (elf(PVH, rest=b"Linux version 6.12.1 (x)"), "vmlinux", "6.12.1"),
-        (elf(rest=bytes(-len(elf()) % 4) + MULTIBOOT), "multiboot", ""),
-        (bytes(16) + MULTIBOOT, "multiboot", ""),
-        (bytes(17) + MULTIBOOT, "unknown", ""),
-        (bytes(9000) + MULTIBOOT, "unknown", ""),
-        (archive("hermit.toml"), "archive", ""),
-        (archive("other"), "unknown", ""),
-        (b"\x1f\x8b" + bytes(100), "unknown", ""),
-        (gzip.compress(bytes(1 << 28)), "unknown", ""),
-        (b"", "empty", ""),
-    ],
+    ("data", "kind", "version"), KERNELS, ids=[f"{n}-{k[1]}" for n, k in enumerate(KERNELS)]
 )
 def test_kernels_are_recognised(tmp_path: Path, data: bytes, kind: str, version: str) -> None:
     path = tmp_path / "kernel"
