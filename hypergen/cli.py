@@ -144,11 +144,12 @@ def make_bzimage(cfg: BuildConfig) -> None:
 
 
 def make_guest(cfg: BuildConfig) -> None:
-    """The demo guest's kernel and images."""
-    from hypergen import guest, kernel, report
+    """The demo guest's kernel and images, and the demo unikernel."""
+    from hypergen import guest, kernel, report, unikernel
 
     built = kernel.build_guest(cfg)
     report.record(cfg, "guest_kernel", built.facts)
+    report.record(cfg, "unikernel", report.file_facts(unikernel.build_demo(cfg)))
     guest.build(cfg)
     report.record(cfg, "guest_images", {p.name: p.stat().st_size for p in _images(cfg)})
 
@@ -194,7 +195,7 @@ def build(cfg: BuildConfig) -> None:
 
 @verb("guest", needs="guest")
 def guest_verb(cfg: BuildConfig) -> None:
-    """Build the demo guest: out/guest_kernel/ and the raw images in out/guest_image/.
+    """Build the demo guests: out/guest_kernel/ and the raw images in out/guest_image/.
 
     Example: hypergen guest && ls out/guest_image
     """

@@ -157,7 +157,10 @@ def _root(path: Path, tree: Path, label: str, size: int) -> None:
     for found in sorted(tree.rglob("*")):
         name = _debugfs_quote("/" + str(found.relative_to(tree)))
         commands += [f"set_inode_field {name} {field} 0" for field in ("uid", "gid")]
-        commands.append(f"set_inode_field {name} mode {'040755' if found.is_dir() else '0100644'}")
+        # A unikernel is run like a program, so it stays executable.
+        executable = found.stat().st_mode & 0o100
+        mode = "040755" if found.is_dir() else "0100755" if executable else "0100644"
+        commands.append(f"set_inode_field {name} mode {mode}")
     _debugfs(path, commands)
 
 

@@ -92,22 +92,39 @@ static uint8_t *start_ip(const struct stack *s, struct packet *p, const uint8_t 
 
 /* --- ARP and ICMP --- */
 
+static const uint8_t arp_request[8] = {0, 1, 8, 0, 6, 4, 0, 1}; /* Ethernet, IPv4 */
+
 static void on_arp(const struct stack *s, const uint8_t *frame, size_t len)
 {
-	static const uint8_t request[8] = {0, 1, 8, 0, 6, 4, 0, 1}; /* Ethernet, IPv4 */
 	const uint8_t *arp = frame + ETHERNET;
 	struct packet p;
 	uint8_t *out = p.bytes + ETHERNET;
 
-	if (len < ETHERNET + 28 || memcmp(arp, request, sizeof(request)) ||
+	if (len < ETHERNET + 28 || memcmp(arp, arp_request, sizeof(arp_request)) ||
 	    memcmp(arp + 24, s->ip, 4))
 		return;
 	start_frame(s, &p, arp + 8, TYPE_ARP);
-	memcpy(out, request, sizeof(request));
+	memcpy(out, arp_request, sizeof(arp_request));
 	out[7] = 2; /* a reply */
 	memcpy(out + 8, s->mac, 6);
 	memcpy(out + 14, s->ip, 4);
 	memcpy(out + 18, arp + 8, 10);
+	s->send(s->arg, p.bytes, ETHERNET + 28);
+}
+
+/* An ARP announcement (RFC 5227, 2.3): bridges and passt learn where we are. */
+void stack_announce(const struct stack *s)
+{
+	static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	struct packet p;
+	uint8_t *arp = p.bytes + ETHERNET;
+
+	start_frame(s, &p, everybody, TYPE_ARP);
+	memset(arp, 0, 28);
+	memcpy(arp, arp_request, sizeof(arp_request));
+	memcpy(arp + 8, s->mac, 6);
+	memcpy(arp + 14, s->ip, 4);
+	memcpy(arp + 24, s->ip, 4);
 	s->send(s->arg, p.bytes, ETHERNET + 28);
 }
 
@@ -200,12 +217,12 @@ static void refuse(const struct stack *s, const struct segment *in)
 /* Sends of the reply what the window takes; behind its last byte we say that it is over. */
 static void push(const struct stack *s, struct connection *c)
 {
-	uint32_t first = c->start + 1, at, in_flight;
+	uint32_t at, in_flight;
 	size_t len, left;
 	uint8_t flags;
 
 	for (;;) {
-		at = c->sent - first;
+		at = c->sent - c->start - 1;
 		in_flight = c->sent - c->acked;
 		if (at > c->reply_len)
 			return; /* even the end was sent */
@@ -214,9 +231,7 @@ static void push(const struct stack *s, struct connection *c)
 		if (len && in_flight + len > c->window) {
 			if (in_flight)
 				return; /* an acknowledgement comes, and the window with it */
-			len = c->window ? c->window : 1; /* a closed window is asked (3.8.6.1) */
-			len = len < left ? len : left;
-			len = len < c->mss ? len : c->mss;
+			len = c->window ? c->window : 1; /* a closed one is asked (3.8.6.1) */
 		}
 		flags = len == left ? FIN | PSH : 0;
 		transmit_on(s, c, c->sent, flags, c->reply + at, len);

@@ -53,6 +53,9 @@ struct stack {
 	struct connection connections[CONNECTIONS];
 };
 
+/* Says to all who we are; once, when the network is there. */
+void stack_announce(const struct stack *s);
+
 /* One frame came in at `now`, a clock of ms that never goes back. */
 void stack_input(struct stack *s, const uint8_t *frame, size_t len, uint64_t now);
 

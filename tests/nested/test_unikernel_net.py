@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from hypergen.config import BuildConfig
 from tests.bench.overlay import Overlay
-from tests.nested import unikernels
+from tests.nested import test_net, unikernels
 from tests.nested.nest import Nest
+from tests.nested.test_net import PASST_HOST, bridge, passt
+
+__all__ = ["bridge", "passt"]  # fixtures
 
 HOST = "10.79.0.1"
 ABIS = {"core": unikernels.CORE, "v1": unikernels.V1, "v2": unikernels.V2}
@@ -20,10 +25,13 @@ def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     for name, abi in ABIS.items():
         built = unikernels.build("net", abi, folder / f"net-{name}")
         files.copy(f"nest/guests/net-{name}", built)
+        built = unikernels.build("web_hello", abi, folder / f"web-{name}")
+        files.copy(f"nest/guests/web-{name}", built)
+    test_net.nest_overlay(files, cfg)
 
 
 @pytest.fixture
-def bridge(nest: Nest) -> Nest:
+def lan(nest: Nest) -> Nest:
     """A host that is 10.79.0.1 on a bridge."""
     nest.sh(
         "if [ ! -e /sys/class/net/bru ]; then\n"
@@ -34,8 +42,97 @@ def bridge(nest: Nest) -> Nest:
 
 
 @pytest.mark.parametrize("abi", ABIS)
-def test_a_unikernel_talks_to_the_host(bridge: Nest, abi: str) -> None:
-    done = bridge.run(
+def test_a_unikernel_talks_to_the_host(lan: Nest, abi: str) -> None:
+    done = lan.run(
         f"hg-vmm --net tap=u0,bridge=bru --ip 10.79.0.2 /nest/guests/net-{abi}", seconds=90
     )
     assert (done.status, done.output) == (42, "the host answers\n")
+
+
+def serve(nest: Nest, command: str) -> str:
+    """Run the demo until its first line; returns that."""
+    return nest.sh(
+        f"cd /tmp; rm -f web.out; {command} >web.out 2>&1 &\n"
+        "echo $! >/tmp/web.pid; n=0\n"
+        "until grep -q http /tmp/web.out; do\n"
+        "  n=$((n + 1)); [ $n -lt 300 ] || { cat /tmp/web.out; exit 1; }; sleep 0.2\n"
+        "done; cat /tmp/web.out",
+        120,
+    )
+
+
+def stop(nest: Nest) -> None:
+    """End the demo, which says by its status that a signal did it."""
+    nest.sh(
+        "kill $(cat /tmp/web.pid); n=0\n"
+        "while [ -e /proc/$(cat /tmp/web.pid) ]; do\n"
+        "  n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.1\n"
+        "done"
+    )
+
+
+def browse(nest: Nest, url: str) -> None:
+    """Fetch pages two at a time, and make wrong requests; busybox's wget crashes of its own -T."""
+    host = url.removeprefix("http://").rstrip("/")
+    text = nest.sh(
+        f"timeout 20 wget -qO /tmp/one {url} & timeout 20 wget -qO /tmp/two {url}; wait $!\n"
+        "cat /tmp/one /tmp/two; echo --\n"
+        f"printf 'BREW / HTTP/1.1\\r\\n\\r\\n' | nc -w 5 {host} 80; echo; echo --\n"
+        f"printf '\\026\\003\\001\\r\\n\\r\\n' | nc -w 5 {host} 80; echo; echo --\n"
+        f"timeout 20 wget -qO- {url}none && exit 1; timeout 20 wget -qO- {url}uptime",
+        120,
+    )
+    pages, brewed, binary, rest = text.split("--\n")
+    assert sorted(re.findall(r"served <b>(\d+)</b> pages", pages)) == ["1", "2"], text
+    assert len(re.findall(r"up for <b>\d+\.\d{3} s</b>", pages)) == 2, text
+    assert brewed.startswith("HTTP/1.1 405 ") and binary.startswith("HTTP/1.1 400 "), text
+    assert "404 Not Found" in rest and re.search(r"^\d+\.\d{3} s$", rest, re.MULTILINE), text
+
+
+def test_the_demo_serves_pages_through_virtio(lan: Nest) -> None:
+    said = serve(
+        lan, "hg-vmm --net tap=u0,bridge=bru,capture=web.pcap --ip 10.79.0.2 /nest/guests/web-v2"
+    )
+    assert said == "Hello from a unikernel: http://10.79.0.2/\n"
+    lan.sh("ping -c 3 -s 1400 -W 5 10.79.0.2")
+    browse(lan, "http://10.79.0.2/")
+    stop(lan)
+    lan.sh(
+        "od -An -tx4 -N4 /tmp/web.pcap | grep -q a1b2c3d4\n"
+        "grep -aq 'GET /uptime' /tmp/web.pcap && grep -aq '404 Not Found' /tmp/web.pcap"
+    )
+
+
+def test_the_demo_serves_pages_by_hypercalls_as_variables_say(lan: Nest) -> None:
+    lan.sh("/nest/bin/mktap web0 && ip addr add 10.79.1.1/24 dev web0 && ip link set web0 up")
+    said = serve(
+        lan,
+        "HERMIT_NETIF=web0 HERMIT_IP=10.79.1.2 HERMIT_MASK=255.255.255.0 HERMIT_CAPTURE_NET=1 "
+        "HERMIT_APP_PORT=80 hg-vmm /nest/guests/web-core",
+    )
+    assert said == "Hello from a unikernel: http://10.79.1.2/\n"
+    lan.sh("ping -c 3 -s 1400 -W 5 10.79.1.2")
+    browse(lan, "http://10.79.1.2/")
+    stop(lan)
+    lan.sh("grep -aq 'GET /uptime' /tmp/hermit-net.pcap; ip link del web0")
+
+
+def test_a_port_alone_is_forwarded_without_a_tap(passt: Nest) -> None:
+    said = serve(passt, "HERMIT_APP_PORT=80 hg-vmm /nest/guests/web-core")
+    assert said == "Hello from a unikernel: http://10.0.5.2/\n"
+    browse(passt, f"http://{PASST_HOST}/")
+    stop(passt)
+
+
+def test_what_a_network_cannot_be_is_said(lan: Nest) -> None:
+    for options, says in {
+        "--net tap=a --net tap=b": "a unikernel has one network",
+        "--net tap=a,vhost=on": "vhost=on does not go with a unikernel",
+        "--ip 10.0.0.256": "give ADDRESS[/BITS]",
+    }.items():
+        done = lan.run(f"hg-vmm {options} /nest/guests/net-v2")
+        assert (done.status, says in done.output) == (2, True), done.output
+    done = lan.run("HERMIT_IP=10.0.0.300 hg-vmm /nest/guests/net-core")
+    assert (done.status, "HERMIT_IP=10.0.0.300: give an IPv4 address" in done.output) == (2, True)
+    done = lan.run("hg-vmm --ip 10.0.0.3 /nest/guests/web-core")
+    assert (done.status, "give it one with --net" in done.output) == (2, True), done.output

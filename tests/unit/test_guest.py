@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import debs, ext4, guest_busybox, guest_debian, run
+from hypergen import debs, ext4, guest_busybox, guest_debian, run, unikernel
 from tests.unit.fakes import settings
 
 
@@ -113,3 +113,14 @@ def test_owners_survive_without_root(tmp_path: Path, monkeypatch: pytest.MonkeyP
     stat = debugfs(image, "stat /file")
     assert "User:    42   Group:    43" in stat
     assert "Mode:  04755" in stat
+
+
+def test_the_demo_unikernel_is_a_program_that_says_which_interface_it_wants(tmp_path: Path) -> None:
+    cfg = settings(tmp_path)
+    made = unikernel.build_demo(cfg)
+    data = made.read_bytes()
+    assert data[:4] == b"\x7fELF" and b"UHYVEIF" in data and b"Hello from a unikernel" in data
+    assert made.stat().st_mode & 0o111 == 0o111 and len(data) < 64 * 1024
+    assert unikernel.build_demo(cfg).stat().st_mtime_ns == made.stat().st_mtime_ns
+    core = unikernel.build("web_hello", unikernel.CORE, tmp_path / "core", tmp_path / "log")
+    assert core.read_bytes()[7] == 0xFF and b"UHYVEIF" not in core.read_bytes()

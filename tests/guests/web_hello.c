@@ -2,7 +2,7 @@
 /*
  * The demo of unikernels: a web server that is a whole operating system.
  *
- *	hg-vmm --net tap=tap0 --ip 192.168.28.2 hello-http
+ *	hg-vmm --net tap=tap0 --ip 192.168.28.2 web-hello
  *	wget -qO- http://192.168.28.2/
  *
  * machine.h is the machine below it, nic.h its network card, stack.c its TCP/IP, http.c its pages.
@@ -78,6 +78,7 @@ int guest_main(uint64_t boot_info)
 	host.send = send;
 	host.answer = answer;
 	host.secret = (uint32_t)read_tsc();
+	stack_announce(&host);
 	say_url(host.ip);
 	for (;;) {
 		while ((len = nic_receive(frame, sizeof(frame))) > 0)
