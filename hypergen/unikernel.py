@@ -43,11 +43,15 @@ def build(name: str, abi: int, target: Path, log: Path) -> Path:
     """
     sources = [SOURCES / file for file in (f"{name}.c", *_MORE.get(name, ()))]
     run.run(["cc", *_CFLAGS, *_PLACE[abi], f"-DABI={abi}", "-o", target, *sources], log=log)
-    if abi == CORE:  # what tells such an image from a Linux program
-        data = bytearray(target.read_bytes())
-        data[_EI_OSABI] = _STANDALONE
-        target.write_bytes(data)
+    _mark(target)
     return target
+
+
+def _mark(image: Path) -> None:
+    """Give it the OS ABI by which the host's kernel tells a unikernel from a Linux program."""
+    data = bytearray(image.read_bytes())
+    data[_EI_OSABI] = _STANDALONE
+    image.write_bytes(data)
 
 
 def build_demo(cfg: BuildConfig) -> Path:
@@ -67,5 +71,6 @@ def build_demo(cfg: BuildConfig) -> Path:
                 new = target.with_name(f".{DEMO}.new")
                 build(DEMO.replace("-", "_"), V2, new, cfg.logs / "unikernel-demo.log")
                 run.run(["strip", "-s", new], log=cfg.logs / "unikernel-strip.log")
+                _mark(new)  # strip(1) takes it for a Linux program's
                 new.replace(target)
     return target

@@ -222,13 +222,20 @@ class Guest:
 
 
 def argv(
-    cfg: BuildConfig, overlay: Path, disk: Path, memory: int, cpus: int, extra: Sequence[str]
+    cfg: BuildConfig,
+    overlay: Path,
+    disk: Path,
+    memory: int,
+    cpus: int,
+    append: str,
+    extra: Sequence[str],
 ) -> list[str]:
     """QEMU's command line for the host."""
+    words = f"{APPEND} {append}".strip()
     return [
         *(qemu.PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", "-m", f"{memory}M"),
         *("-accel", "tcg", "-smp", str(cpus), "-cpu", "max,+svm", "-display", "none"),
-        *("-kernel", str(cfg.out / "bzImage"), "-initrd", str(overlay), "-append", APPEND),
+        *("-kernel", str(cfg.out / "bzImage"), "-initrd", str(overlay), "-append", words),
         *("-drive", f"if=none,id=scratch,format=raw,snapshot=on,file={disk}"),
         *("-device", "virtio-blk-pci,drive=scratch", "-no-reboot", "-nic", "none"),
         *("-device", "virtio-rng-pci", "-serial", FIRST_SERIAL, *SPARE_PORT, *extra),
@@ -244,10 +251,11 @@ def boot(
     *,
     memory: int = 3072,
     cpus: int = 2,
+    append: str = "",
     extra: Sequence[str] = (),
 ) -> Iterator[Nest]:
-    """Boot a host and wait for its shell and its disk."""
-    line = argv(cfg, overlay, disk, memory, cpus, extra)
+    """Boot a host, with more for its kernel's command line; wait for its shell and its disk."""
+    line = argv(cfg, overlay, disk, memory, cpus, append, extra)
     with Machine(line, cfg.logs / "nested", name) as machine:
         nest = Nest(machine)
         nest.sh(

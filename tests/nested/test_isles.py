@@ -20,10 +20,14 @@ UP = "ip link set eth0 up; ip addr add 192.168.28.{}/24 dev eth0; "
 
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
-    """A unikernel that exits with 42, at ``/nest/guests/isle-core``."""
+    """Unikernels: one that exits with 42, and the demo, at ``/nest/guests/isle-*``."""
     (folder := cfg.out / "nested" / "guests").mkdir(parents=True, exist_ok=True)
-    built = unikernels.build("calls", unikernels.CORE, folder / "isle-core")
-    files.copy("nest/guests/isle-core", built)
+    for name, (source, abi) in {
+        "isle-core": ("calls", unikernels.CORE),
+        "isle-web-core": ("web_hello", unikernels.CORE),
+        "isle-web-v2": ("web_hello", unikernels.V2),
+    }.items():
+        files.copy(f"nest/guests/{name}", unikernels.build(source, abi, folder / name))
 
 
 def isle(nest: Nest, number: int, cpus: str, script: str) -> Guest:
@@ -92,7 +96,7 @@ def test_cpus_of_its_own(nest: Nest) -> None:
 
 
 def test_what_cannot_be_an_isle(nest: Nest) -> None:
-    isle(nest, 1, "3", SPINS)
+    vm = isle(nest, 1, "3", SPINS)
     for options, says in {
         "--isle 1 --cpu-affinity 2": "isle 1 is there already: /nest/vmlinux",
         "--isle 2 --cpu-affinity 2-3": "isle 2: CPU 3 is isle 1's",
@@ -118,7 +122,7 @@ def test_what_cannot_be_an_isle(nest: Nest) -> None:
     # None of them has left anything behind.
     assert nest.sh(f"ls {ISLES}").split() == ["1", "irqs", "lock"]
     assert shared(nest) == "0-2"
-    nest.clean()
+    vm.qmp("quit")
     gone(nest)
 
 
@@ -156,4 +160,23 @@ def test_a_unikernel_by_hermitcores_variables(nest: Nest, cpus: str) -> None:
     )
     assert done.output.endswith("typed\nall is well\n"), done.output
     assert done.status == 42
+    gone(nest)
+
+
+def test_web_servers_on_isles(nest: Nest) -> None:
+    """The demo, by both kinds of network card: it is told its address, and the host reaches it."""
+    nest.sh(
+        "cd /tmp; for k in core:1:2 v2:2:3; do IFS=:; set -- $k; unset IFS\n"
+        "  HERMIT_MEM=64M HERMIT_ISLE=$2 HERMIT_CPUS=$3 /nest/guests/isle-web-$1 >web-$1 2>&1 &\n"
+        "  echo $! >web-$1.pid\n"
+        "done; n=0\n"
+        "until grep -q http web-core && grep -q http web-v2; do\n"
+        "  n=$((n + 1)); [ $n -lt 300 ] || { cat web-core web-v2; exit 1; }; sleep 0.2\n"
+        "done",
+        120,
+    )
+    assert shared(nest) == "0-1"
+    for address in ("192.168.28.3", "192.168.28.4"):
+        assert "Hello" in nest.sh(f"timeout 20 wget -qO- http://{address}/")
+    nest.sh("kill $(cat /tmp/web-*.pid)")
     gone(nest)

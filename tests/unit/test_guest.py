@@ -119,7 +119,11 @@ def test_the_demo_unikernel_is_a_program_that_says_which_interface_it_wants(tmp_
     cfg = settings(tmp_path)
     made = unikernel.build_demo(cfg)
     data = made.read_bytes()
-    assert data[:4] == b"\x7fELF" and b"UHYVEIF" in data and b"Hello from a unikernel" in data
+    assert (
+        data[:8] == b"\x7fELF\2\1\1\xff"
+        and b"UHYVEIF" in data
+        and b"Hello from a unikernel" in data
+    )
     assert made.stat().st_mode & 0o111 == 0o111 and len(data) < 64 * 1024
     assert unikernel.build_demo(cfg).stat().st_mtime_ns == made.stat().st_mtime_ns
     core = unikernel.build("web_hello", unikernel.CORE, tmp_path / "core", tmp_path / "log")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m tests.bench.jitter``: how evenly work runs in an isle, beside what has none.
+
+The fixed work quantum of ``tests/guests/fwq.h``, one place after the other in one host of four
+CPUs and five busy programs, one of which writes to a disk: a thread of the host, a vCPU as any VM
+has it, and one in an isle, each pinned to the same CPU. The times are those of the machine that
+this runs on; under an emulator they are its threads' as well, and so the table also counts what
+disturbs on any machine: how often somebody else was given the CPU, and interrupts on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypergen import config, ext4, run
+from hypergen.config import TOP, BuildConfig
+from tests.bench.overlay import Overlay
+from tests.bench.rig import STATIC
+from tests.nested import nest as nests
+from tests.nested import unikernels
+from tests.nested.nest import Nest
+
+CPUS, LAST = 4, 3
+"""Of the host; what is measured runs on the last one."""
+
+NOISE = (
+    "for n in 1 2 3 4; do while :; do :; done & echo $! >>/tmp/noise; done\n"
+    "while :; do dd if=/dev/zero of=/host/test/noise bs=64k count=16 conv=fsync; done "
+    ">/dev/null 2>&1 & echo $! >>/tmp/noise"
+)
+QUIET = "for p in $(cat /tmp/noise); do kill -9 $p; done; rm /tmp/noise"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One place: times in microseconds, and counts."""
+
+    place: str
+    figures: dict[str, int]
+    switches: int
+    interrupts: int
+
+    def line(self) -> str:
+        """A row of the table."""
+        names = ("min", "mean", "p999", "max")
+        times = " | ".join(f"{self.figures[name] / 1000:,.1f}" for name in names)
+        return f"| {self.place} | {times} | {self.switches:,} | {self.interrupts:,} |"
+
+
+def overlay(cfg: BuildConfig, folder: Path, vmm: Path) -> Path:
+    """The second initramfs: the VMM, and the quantum as a unikernel and as a program."""
+    files = Overlay()
+    files.copy("nest/init", TOP / "tests/nested/host-init")
+    files.copy("usr/bin/hg-vmm", vmm)
+    files.copy("nest/jitter.hermit", unikernels.build("jitter", unikernels.CORE, folder / "g"))
+    program = folder / "p"
+    source = TOP / "tests/nested/programs/jitter.c"
+    subprocess.run(["cc", *STATIC, "-o", program, source], check=True)
+    files.copy("nest/jitter", program)
+    return files.write(folder / "overlay.cpio")
+
+
+def interrupts(nest: Nest, cpu: int) -> int:
+    """All that CPU has had, timers and calls of other CPUs among them."""
+    lines = nest.sh("cat /proc/interrupts").splitlines()
+    return sum(
+        int(words[1 + cpu])
+        for words in (line.split() for line in lines[1:])
+        if len(words) > CPUS and words[1 + cpu].isdigit()
+    )
+
+
+def measure(nest: Nest, place: str, command: str, cpu: int, options: argparse.Namespace) -> Row:
+    """Run the quantum by ``command`` on ``cpu`` while the others are busy."""
+    nest.sh(NOISE)
+    before = interrupts(nest, cpu)
+    output = nest.sh(f"busybox time -v {command} {options.samples} {options.work} 2>&1", 600)
+    after = interrupts(nest, cpu)
+    nest.sh(QUIET)
+    (line,) = re.findall(r"^jitter (.*)$", output, re.MULTILINE)
+    switches = re.search(r"Involuntary context switches: (\d+)", output)
+    assert switches is not None, output
+    figures = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
+    return Row(place, figures, int(switches[1]), after - before)
+
+
+def places(nest: Nest, options: argparse.Namespace) -> list[Row]:
+    """The three of them; in the isle's turn the noise has three CPUs."""
+    thread, vcpu = f"taskset -c {LAST} /nest/jitter", f"--cpu-affinity {LAST} /nest/jitter.hermit"
+    isle = f"HERMIT_ISLE=1 HERMIT_CPUS={LAST} hg-vmm /nest/jitter.hermit"
+    return [
+        measure(nest, "a thread of the host", thread, LAST, options),
+        measure(nest, "a vCPU of a VM", f"hg-vmm {vcpu}", LAST, options),
+        measure(nest, "a vCPU in an isle", f"env {isle}", LAST, options),
+    ]
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = [
+        "| quantum in | min | mean | p99.9 | max, µs | gave way | interrupts |",
+        "|---|---|---|---|---|---|---|",
+        *(row.line() for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Run and print; the exit status is 0."""
+    parser = argparse.ArgumentParser(prog="tests.bench.jitter", description=__doc__)
+    parser.add_argument("--samples", type=int, default=20000, help="quanta (20000)")
+    parser.add_argument("--work", type=int, default=20000, help="loops a quantum (20000)")
+    parser.add_argument("--vmm", type=Path, help="this hg-vmm, not one built from the sources")
+    parser.add_argument("--append", default="", help="for the host's kernel: nohz_full=3")
+    options = parser.parse_args(arguments)
+    cfg = config.load()
+    with tempfile.TemporaryDirectory(prefix="hg-jitter-") as name:
+        folder = Path(name)
+        (folder / "tree").mkdir()
+        vmm = options.vmm
+        if vmm is None:
+            make: list[str | Path] = ["make", "-C", TOP / "vmm", f"O={folder}", f"-j{cfg.jobs}"]
+            run.run(make, log=cfg.logs / "jitter-vmm.log")
+            vmm = folder / "hg-vmm"
+        disk = folder / "disk.img"
+        ext4.make(disk, folder / "tree", label="scratch", mib=256, log=cfg.logs / "jitter-fs.log")
+        files = overlay(cfg, folder, vmm)
+        with nests.boot(cfg, files, disk, "jitter", cpus=CPUS, append=options.append) as nest:
+            print(table(places(nest, options)), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
