@@ -136,3 +136,21 @@ def test_what_a_network_cannot_be_is_said(lan: Nest) -> None:
     assert (done.status, "HERMIT_IP=10.0.0.300: give an IPv4 address" in done.output) == (2, True)
     done = lan.run("hg-vmm --ip 10.0.0.3 /nest/guests/web-core")
     assert (done.status, "give it one with --net" in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize("abi", ["core", "v2"])
+def test_a_reset_keeps_the_network(lan: Nest, abi: str) -> None:
+    lan.sh(
+        "mkdir -p /run/nest/web; cd /run/nest/web\n"
+        "hg-vmm --run-dir . --daemonize --net tap=u0,bridge=bru --ip 10.79.0.3 "
+        f"--kernel /nest/guests/web-{abi}\n"
+        "fetch() { timeout 30 wget -qO page http://10.79.0.3/; grep -o 'served <b>.*</b>' page; }\n"
+        "up() { n=0; until [ $(grep -c ^Hello console.log) = $1 ]; do\n"
+        "  n=$((n + 1)); [ $n -lt 300 ]; sleep 0.2; done; }\n"
+        'ask() { /nest/bin/qmp control.sock "{\\"execute\\": \\"$1\\"}" >answer; }\n'
+        "up 1; fetch; fetch; ask system_reset; up 2; fetch; ask stop; ask cont\n"
+        "fetch; cp page all\n"
+        "ask quit; n=0; until [ -e exit.json ]; do n=$((n + 1)); [ $n -lt 100 ]; sleep 0.1; done",
+        120,
+    )
+    assert "served <b>2</b>" in lan.sh("cat /run/nest/web/all")

@@ -315,6 +315,24 @@ static void variables_say_the_same(void)
 	CHECK(!strcmp(cfg.nets[0].address, "10.0.5.2") && !strcmp(cfg.nets[0].gateway, "10.0.5.1"));
 }
 
+static void an_isle_has_the_network_of_isles_or_another(void)
+{
+	static struct vm_config cfg;
+
+	setenv("HERMIT_ISLE", "3", 1);
+	setenv("HERMIT_CPUS", "0", 1);
+	setenv("HERMIT_CAPTURE_NET", "i.pcap", 1);
+	CHECK(parse(&cfg, "--memory", "64") == OPTIONS_RUN);
+	CHECK(cfg.nnets == 1 && !strcmp(cfg.nets[0].tap, "isle3") && cfg.nets[0].capture);
+	CHECK(cfg.hermit.ip.address[0] == 192 && cfg.hermit.ip.address[3] == 5);
+	setenv("HERMIT_IP", "192.168.28.77", 1);
+	CHECK(parse(&cfg, "--memory", "64") == OPTIONS_RUN);
+	CHECK(!strcmp(cfg.nets[0].tap, "isle3") && cfg.hermit.ip.address[3] == 77);
+	setenv("HERMIT_NETIF", "mine", 1);
+	CHECK(parse(&cfg, "--memory", "64") == OPTIONS_RUN);
+	CHECK(cfg.nnets == 1 && !strcmp(cfg.nets[0].tap, "mine") && !cfg.nets[0].bridge[0]);
+}
+
 static void wrong_variables_are_refused(void)
 {
 	static const char *const bad[][2] = {{"HERMIT_IP", "x"},
@@ -349,6 +367,7 @@ static const struct unit_test tests[] = {
 	TEST(addresses_are_completed),
 	TEST(wrong_addresses_are_refused),
 	TEST(variables_say_the_same),
+	TEST(an_isle_has_the_network_of_isles_or_another),
 	TEST(wrong_variables_are_refused),
 	{NULL, NULL},
 };

@@ -119,7 +119,6 @@ static int read_variables(struct vm_config *cfg, struct error *e)
 
 	if (isle_variables(isle, cpus, cfg, e))
 		return -1;
-	isle_add_network(cfg);
 	if (cfg->isle.wanted)
 		cpus = NULL; /* they are those of the host, not a number */
 	if ((cpus && variable_cpus(cpus, cfg, e)) || (memory && variable_memory(memory, cfg, e)) ||

@@ -190,8 +190,10 @@ static int variable_capture(struct vm_config *cfg, struct error *e)
 
 int unikernel_net_variables(struct vm_config *cfg, struct error *e)
 {
-	if (variable_ip(cfg, e) || variable_netif(cfg, e) || variable_app_port(cfg, e) ||
-	    variable_capture(cfg, e))
+	if (variable_ip(cfg, e) || variable_netif(cfg, e))
+		return -1;
+	isle_add_network(cfg); /* unless another one was given by now */
+	if (variable_app_port(cfg, e) || variable_capture(cfg, e))
 		return -1;
 	if (!cfg->hermit.ip.given && cfg->nnets && cfg->nets[0].kind == NET_PASST)
 		cfg->hermit.ip = passt_ip;
