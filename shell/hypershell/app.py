@@ -36,9 +36,11 @@ def run_line(line: str, interactive: bool) -> int:
         if not words:
             return 0
         name = words[0]
-        return _run_words(words, interactive)
+        return run_words(words, interactive)
     except ShellError as error:
-        from hypershell.commands import COMMANDS
+        from hypershell.commands import ALIASES, COMMANDS
+
+        name = ALIASES.get(name, name)
 
         _complain(f"{name}: {error}" if name in COMMANDS else str(error))
         return error.code
@@ -54,13 +56,16 @@ def run_line(line: str, interactive: bool) -> int:
         return 1
 
 
-def _run_words(words: list[str], interactive: bool) -> int:
+def run_words(words: list[str], interactive: bool) -> int:
+    """Run a command that has been split into words. Raises ShellError and spec.Exit."""
     from hypershell.args import parse
-    from hypershell.commands import COMMANDS, load
+    from hypershell.commands import ALIASES, COMMANDS, load
     from hypershell.spec import Context, help_text
 
-    name = "exit" if words[0] in ("quit", "logout") else words[0]
+    name = ALIASES.get(words[0], words[0])
     spec = load(name)
+    if name != words[0] and name != "exit" and interactive:
+        _complain(f"({words[0]} is {name} here)")
     args = parse(name, spec, words[1:])
     if args.help:
         from hypershell.table import say

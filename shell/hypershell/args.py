@@ -26,6 +26,8 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
 
     Raises UsageError with one line.
     """
+    if spec.args[0].many == "...":  # another program's words, options and all
+        return argparse.Namespace(help=words in (["-h"], ["--help"]), **{spec.args[0].name: words})
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
     for arg in spec.args:
         names = [arg.name, arg.short] if arg.short else [arg.name]
@@ -33,6 +35,8 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
             parser.add_argument(*names, action="store_true")
         elif arg.option:
             parser.add_argument(*names, default=arg.default, metavar=arg.metavar)
+        elif arg.many == "...":
+            parser.add_argument(arg.name, nargs=argparse.REMAINDER, metavar=arg.metavar)
         elif arg.many:
             parser.add_argument(arg.name, nargs=arg.many, metavar=arg.metavar)
         else:
@@ -43,9 +47,16 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
         options = words[: plain[0]] if plain else words
     if "-h" in options or "--help" in options:
         return argparse.Namespace(help=True)
-    if any(arg.many == "*" for arg in spec.args):  # options may stand behind plain words
-        return parser.parse_intermixed_args(words)
-    return parser.parse_args(words)
+    if any(arg.many in ("*", "?") for arg in spec.args):  # options may stand between plain words
+        result = parser.parse_intermixed_args(words)
+    else:
+        result = parser.parse_args(words)
+    for arg in spec.args:
+        value = getattr(result, arg.name.lstrip("-").replace("-", "_"))
+        if arg.only and value is not None and value not in arg.values:
+            *first, last = list(arg.values)
+            raise UsageError(f"{arg.name} '{value}': type {', '.join(first)} or {last}")
+    return result
 
 
 def parse_program(argv: list[str]) -> argparse.Namespace:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from hypershell import files, isles, paths, vm
+import os
+
+from hypershell import definitions, files, isles, paths, snapshots, vm
 from hypershell.commands import COMMANDS, load
 from hypershell.errors import ShellError
 from hypershell.units import human_size
@@ -54,11 +56,40 @@ def _values(arg: Arg, word: str) -> list[tuple[str, str]]:
         return [(name, about) for name, (_, about) in COMMANDS.items()]
     if arg.values == "initrd":
         return [(f.name, human_size(f.size)) for f in files.scan("kernel")]
-    if arg.values == "vm":
-        return _vms(word)
+    if arg.values in _MORE:
+        return _MORE[arg.values](word)
     if arg.values == "isle":
         return [(str(one.number), f"CPUs {one.cpus}, {one.path}") for one in isles.known()]
     return _files(arg.values, word)
+
+
+def _startable(word: str) -> list[tuple[str, str]]:
+    there = {one.name for one in vm.known()}
+    return _vms(word) + [(n, "defined") for n in definitions.names() if n not in there]
+
+
+def _paths_on_disk(word: str) -> list[tuple[str, str]]:
+    """Files and folders below what has been typed of a path."""
+    folder, _, start = word.rpartition("/")
+    found = []
+    with os.scandir(folder + "/" if folder or word.startswith("/") else ".") as entries:
+        for entry in entries:
+            if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
+                path = f"{folder}/{entry.name}" if "/" in word else entry.name
+                found.append((path + ("/" if entry.is_dir() else ""), ""))
+    return sorted(found)
+
+
+def _snapshots(_: str) -> list[tuple[str, str]]:
+    return [(one.name, str(one.asked.get("name", ""))) for one in snapshots.known()]
+
+
+def _definitions(_: str) -> list[tuple[str, str]]:
+    return [(name, "") for name in definitions.names()]
+
+
+def _nets(_: str) -> list[tuple[str, str]]:
+    return [(name, "") for name in sorted(os.listdir("/sys/class/net"))]
 
 
 def _vms(word: str) -> list[tuple[str, str]]:
@@ -84,8 +115,17 @@ def _files(kind: str, word: str) -> list[tuple[str, str]]:
     return result
 
 
+_MORE = {
+    "vm": _vms,
+    "startable": _startable,
+    "file": _paths_on_disk,
+    "net": _nets,
+    "snapshot": _snapshots,
+    "definition": _definitions,
+}
+"""What completes a word, by an argument's ``values``."""
+
+
 def history_path() -> str:
     """Where lines typed are kept: HYPERGEN_HISTORY, else in RUN, as long as the host runs."""
-    import os
-
     return os.environ.get("HYPERGEN_HISTORY") or paths.run_dir() + "/history"

@@ -41,16 +41,16 @@ def parse_memory(text: str) -> int:
     return size
 
 
-def check_name(name: str, vms: list[vm.VM]) -> None:
+def check_name(name: str, vms: list[vm.VM], what: str = "--name") -> None:
     """A name begins with a letter, so that it is never taken for an id, and is used once."""
     if not ("a" <= name[:1].lower() <= "z" and set(name) <= _NAME_CHARS):
-        raise UsageError(f"--name '{name}': begin with a letter, go on with letters, digits, - _ .")
+        raise UsageError(f"{what} '{name}': begin with a letter, go on with letters, digits, - _ .")
     if len(name) > _NAME_LENGTH or name.lower() == "all":
         reason = "means every VM" if name.lower() == "all" else f"is over {_NAME_LENGTH} characters"
-        raise UsageError(f"--name '{name}' {reason}; choose another")
+        raise UsageError(f"{what} '{name}' {reason}; choose another")
     for other in vms:
         if other.name == name:
-            raise UsageError(f"--name {name}: VM {other.id} has this name; choose another")
+            raise UsageError(f"{what} {name}: VM {other.id} has this name; choose another")
 
 
 def compose_cmdline(image: str | None, read_only: bool, extra: str) -> str:
@@ -171,7 +171,7 @@ def ask(args: Namespace) -> dict[str, object]:
     }
 
 
-def _reserve(asked: dict[str, object]) -> tuple[str, int]:
+def reserve(asked: dict[str, object]) -> tuple[str, int]:
     """Take an id and make the folder: (folder, fd that marks it as starting)."""
     folder = ""
     try:
@@ -204,7 +204,7 @@ def launch(asked: dict[str, object]) -> None:
 
     Raises ShellError with hg-vmm's reason, and nothing is left behind.
     """
-    folder, starting = _reserve(asked)
+    folder, starting = reserve(asked)
     started = False
     try:
         code, reason = start.start(start.command(asked, folder))

@@ -31,6 +31,16 @@ def folder(kind: str) -> str:
     return os.environ.get("HYPERGEN_IMAGES") or run_dir() + "/guest_image"
 
 
+def state_dir() -> str:
+    """Folder on the host's root for what outlives a reboot: definitions, snapshots, history.
+
+    HYPERGEN_STATE, else ``hypergen`` beside the folder of images.
+    """
+    if told := os.environ.get("HYPERGEN_STATE"):
+        return os.path.abspath(told)
+    return os.path.dirname(os.path.realpath(folder("image"))) + "/hypergen"
+
+
 def vmm() -> str:
     """The mini-VMM's program (HYPERGEN_VMM); a bare name is looked up on PATH."""
     return os.environ.get("HYPERGEN_VMM") or "hg-vmm"

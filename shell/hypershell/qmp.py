@@ -37,9 +37,16 @@ class Connection:
         """Hang up."""
         self._socket.close()
 
-    def send(self, command: str) -> None:
+    def detach(self) -> socket.socket:
+        """The bare socket, for another protocol; the connection must not be used any more."""
+        return self._socket
+
+    def send(self, command: str, arguments: dict[str, object] | None = None) -> None:
         """Ask for ``command``; its name is the request's id. Losses show up as ``ended``."""
-        line = json.dumps({"execute": command, "id": command}).encode() + b"\n"
+        request: dict[str, object] = {"execute": command, "id": command}
+        if arguments:
+            request["arguments"] = arguments
+        line = json.dumps(request).encode() + b"\n"
         try:
             if self._socket.send(line) != len(line):
                 self.ended = True
@@ -108,13 +115,20 @@ class Answer:
     def __init__(self) -> None:
         self.state = "timeout"
         self.returns: dict[str, object] = {}
+        self.errors: dict[str, str] = {}
         self.pid = 0
 
 
-def ask(folders: list[str], commands: list[str], timeout: float) -> dict[str, Answer]:
+def ask(
+    folders: list[str],
+    commands: list[str],
+    timeout: float,
+    arguments: dict[str, object] | None = None,
+) -> dict[str, Answer]:
     """Put ``commands`` to the VMs in ``folders``, all at once, for ``timeout`` seconds altogether.
 
-    A VM that hangs costs the others nothing: it stays at ``timeout``.
+    A VM that hangs costs the others nothing: it stays at ``timeout``. ``arguments`` are for the
+    last command.
     """
     answers = {folder: Answer() for folder in folders}
     open_: dict[int, tuple[Answer, Connection, set[str]]] = {}
@@ -136,7 +150,7 @@ def ask(folders: list[str], commands: list[str], timeout: float) -> dict[str, An
             for fd, _ in poll.poll(left * 1000):
                 answer, connection, waited = open_[fd]
                 for message in connection.receive():
-                    _take(message, answer, connection, waited, commands)
+                    _take(message, answer, connection, waited, commands, arguments)
                 if waited and not connection.ended:
                     continue
                 answer.state = "refused" if waited else "ok"
@@ -155,13 +169,17 @@ def _take(
     connection: Connection,
     waited: set[str],
     commands: list[str],
+    arguments: dict[str, object] | None,
 ) -> None:
     if "QMP" in message:
         for command in ["qmp_capabilities", *commands]:
-            connection.send(command)
+            connection.send(command, arguments if command == commands[-1] else None)
         return
     name = message.get("id")
     if isinstance(name, str) and name in waited:
         waited.discard(name)
         if "return" in message:
             answer.returns[name] = message["return"]
+        error = message.get("error")
+        if isinstance(error, dict):
+            answer.errors[name] = str(error.get("desc") or error.get("class") or "refused")

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 class Arg:
     """An argument: positional when ``name`` has no dashes.
 
-    ``values`` says what completes it: kernel, image, vm, isle, command, initrd, or a list of words.
-    ``many`` is argparse's nargs (``+``, ``*``, ``?``, or ``...`` for all that follows, also words
-    that look like options); ``flag`` marks an option without a value.
+    ``values`` says what completes it: kernel, image, vm, isle,
+    command, initrd, file, or a list of words;
+    with ``only``, nothing but these words is taken. ``many`` is argparse's nargs (``+``, ``*`` or
+    ``?``; ``...`` takes all that follows as it stands); ``flag`` marks an option without a value.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class Arg:
         default: str | None = None,
         many: str = "",
         flag: bool = False,
+        only: bool = False,
     ) -> None:
         self.name, self.text, self.short = name, text, short
         self.metavar = metavar or (name[2:].upper() if name.startswith("-") else name)
         self.values, self.default, self.many, self.flag = values, default, many, flag
+        self.only = only
 
     @property
     def option(self) -> bool:
@@ -50,6 +53,16 @@ class Arg:
 
 JSON = Arg("--json", "print JSON for programs", flag=True)
 QUIET = Arg("--quiet", "print ids only, one a line", short="-q", flag=True)
+FORMAT = Arg(
+    "--format",
+    "table, csv or json",
+    values=("table", "csv", "json"),
+    default="table",
+    only=True,
+)
+LISTING = (JSON, FORMAT, QUIET)
+"""What every list takes."""
+FORCE = Arg("--force", "end it the hard way when it does not end by itself", flag=True)
 HELP = Arg("--help", "show this help", short="-h", flag=True)
 
 

@@ -17,9 +17,10 @@ START_TIMEOUT = 30.0  # seconds after which a VM that neither runs nor failed is
 _REASON_LIMIT = 65536  # bytes of stderr that are kept
 
 
-def disk_argument(path: str, read_only: bool) -> str:
+def disk_argument(path: str, read_only: bool, overlay: str = "") -> str:
     """--disk's value; a comma in a path is doubled, as in QEMU."""
-    return path.replace(",", ",,") + (",readonly" if read_only else "")
+    over = ",overlay=" + overlay.replace(",", ",,") if overlay else ""
+    return path.replace(",", ",,") + (",readonly" if read_only else over)
 
 
 def net_argument(vm_id: int, bridge: str = "br0") -> str:
@@ -37,19 +38,29 @@ def net_argument(vm_id: int, bridge: str = "br0") -> str:
     return f"tap=hg{vm_id},bridge={bridge},mac=" + (b"\x02\x68" + digest).hex(":")
 
 
-def command(asked: dict[str, object], folder: str) -> list[str]:
-    """The argument vector of hg-vmm for vm.json's record ``asked``."""
+def command(asked: dict[str, object], folder: str, restore: str = "") -> list[str]:
+    """The argument vector of hg-vmm for vm.json's record ``asked``.
+
+    ``restore`` is a snapshot's folder: what it holds is not said again.
+    """
     kernel, image = _path(asked["kernel"]), _path(asked["image"])
     argv = [paths.vmm(), "--daemonize", "--run-dir", folder, "--name", str(asked["name"])]
     if not asked["unikernel"]:
-        argv += ["--kernel", kernel, "--cmdline", str(asked["cmdline"])]
-    argv += ["--cpus", str(asked["cpus"]), "--memory", f"{int(str(asked['memory'])) >> 20}M"]
+        argv += ["--kernel", kernel]
+    if restore:
+        argv += ["--restore", restore]
+    else:
+        argv += [] if asked["unikernel"] else ["--cmdline", str(asked["cmdline"])]
+        argv += ["--cpus", str(asked["cpus"]), "--memory", f"{int(str(asked['memory'])) >> 20}M"]
     if image:
-        argv += ["--disk", disk_argument(image, asked["read_only"] is True)]
+        overlay = _path(asked["image"], "overlay")
+        argv += ["--disk", disk_argument(image, asked["read_only"] is True, overlay)]
     if asked["initrd"]:
         argv += ["--initrd", str(asked["initrd"])]
     if asked["net"] == "bridge":
         argv += ["--net", net_argument(int(str(asked["id"])))]
+    more = asked.get("vmm")
+    argv += [str(word) for word in more] if isinstance(more, list) else []
     isle = asked["isle"]
     if isinstance(isle, dict):
         argv += ["--isle", f"{isle['number']}" + ("" if isle["address"] else ",net=off")]
@@ -60,8 +71,8 @@ def command(asked: dict[str, object], folder: str) -> list[str]:
     return argv
 
 
-def _path(record: object) -> str:
-    return str(record["path"]) if isinstance(record, dict) else ""
+def _path(record: object, key: str = "path") -> str:
+    return str(record.get(key) or "") if isinstance(record, dict) else ""
 
 
 def start(argv: list[str]) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from hypershell.units import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
 
@@ -76,6 +77,57 @@ def complain(text: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
     sys.stderr.flush()
+
+
+class Listing:
+    """Rows for people and records for programs, of one list.
+
+    ``right`` are the columns of figures; ``records`` has an object a row, ``ids`` what ``-q``
+    prints; ``nothing`` is said in place of an empty table.
+    """
+
+    def __init__(
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        records: Sequence[object],
+        *,
+        right: frozenset[int] = frozenset(),
+        ids: Sequence[str] | None = None,
+        nothing: str = "",
+    ) -> None:
+        self.header, self.rows, self.records, self.right = header, rows, records, right
+        self.ids = [row[0] for row in rows] if ids is None else ids
+        self.nothing = nothing
+
+
+def show(listing: Listing, args: Namespace) -> None:
+    """Print a list as ``--json``, ``--format`` and ``-q`` (spec.LISTING) ask for it."""
+    if args.json or args.format == "json":
+        dump(list(listing.records))
+    elif args.quiet:
+        for one in listing.ids:
+            say(one)
+    elif args.format == "csv":
+        for row in ([name.lower().replace(" ", "_") for name in listing.header], *listing.rows):
+            say(",".join(_csv_cell(cell) for cell in row))
+    elif listing.rows:
+        say(render(listing.header, listing.rows, listing.right))
+    elif listing.nothing:
+        say(listing.nothing)
+
+
+def _csv_cell(cell: str) -> str:
+    """RFC 4180: what holds a comma, a quote or a line's end is quoted."""
+    if any(char in cell for char in ',"\r\n'):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values in two columns, for the facts about one thing."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name.ljust(width)}  {printable(text)}".rstrip() for name, text in rows)
 
 
 def dump(value: object) -> None:

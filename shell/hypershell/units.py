@@ -49,6 +49,16 @@ def human_time(seconds: float) -> str:
     return f"{total // 86400}d {total % 86400 // 3600:02d}h"
 
 
+def parse_seconds(text: str, option: str) -> float:
+    """Seconds of ``90``, ``2.5``, ``90s``, ``5m``, ``1h``. Raises UsageError naming ``option``."""
+    word = text.strip().lower()
+    factor = {"s": 1, "m": 60, "h": 3600}.get(word[-1:], 0)
+    number = word[:-1] if factor else word
+    if not number.isascii() or not number.replace(".", "", 1).isdigit():
+        raise UsageError(f"{option} '{text}': type seconds, or for example 90s, 5m or 1h")
+    return float(number) * (factor or 1)
+
+
 def printable(text: str) -> str:
     """``text`` without what could move a cursor: control characters become ``?``."""
     if text.isascii() and text.isprintable():

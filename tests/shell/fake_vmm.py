@@ -5,7 +5,8 @@
 The guest is an echo: what is typed comes back between ``<`` and ``>``, control bytes in hex. Words
 typed to it steer it: ``poweroff``, ``panic``, ``crash``, ``flood``, ``mess`` (upsets the terminal).
 FAKE_FAIL=CODE:TEXT makes the start fail; FAKE_HANG=1 makes the control socket mute;
-FAKE_STUBBORN=1 ignores quit; FAKE_SLOW=SECONDS delays the start. Without --run-dir it is a
+FAKE_STUBBORN=1 ignores quit, FAKE_DEAF=1 the power button; FAKE_SLOW=SECONDS delays the start.
+Without --run-dir it is a
 unikernel on its terminal: tells its arguments, copies its input and ends with FAKE_EXIT (7).
 """
 
@@ -94,21 +95,38 @@ class Machine:
         if command == "query-status":
             result = {"status": self.status, "running": self.status == "running"}
         elif command == "x-hypergen-info":
-            result = {"uptime_ms": int((time.monotonic() - self.started) * 1000)}
+            uptime = int((time.monotonic() - self.started) * 1000)
+            result = {"uptime_ms": uptime, "pid": os.getpid()}
         elif command == "x-hypergen-stats":
             counts = {"kicks": 1, "interrupts": 2, "requests": 3, "read-bytes": 0, "errors": 0}
             disk = {"index": 1, "type": "blk", "written-bytes": 4096, **counts}
             result = {"exits": {"io": 12, "mmio": 34}, "devices": [disk], "resets": 0}
         elif command == "query-blockstats":
             result = [{"device": "disk0", "stats": {"rd_bytes": 512, "wr_bytes": 0}}]
+        elif command == "query-cpus-fast":
+            result = [{"cpu-index": 0, "thread-id": os.getpid()}]
         elif command == "stop":
             self.status = "paused"
+            self.event("STOP")
         elif command == "cont":
             self.status = "running"
+            self.event("RESUME")
+        elif command in ("balloon", "block_resize", "block_set_io_throttle"):
+            with Path(self.args.run_dir, "told").open("a") as told:
+                told.write(json.dumps(request) + "\n")
         reply = {"return": result, "id": request.get("id")}
         client.sendall(json.dumps(reply).encode() + b"\r\n")
         if command == "quit" and not os.environ.get("FAKE_STUBBORN"):
             self.end("quit")
+        if command == "system_powerdown" and not os.environ.get("FAKE_DEAF"):
+            self.event("POWERDOWN")
+            self.end("guest-shutdown")
+
+    def event(self, name: str) -> None:
+        message = {"event": name, "data": {}, "timestamp": {"seconds": int(time.time())}}
+        for client in self.controls:
+            with contextlib.suppress(OSError):
+                client.sendall(json.dumps(message).encode() + b"\r\n")
 
     def accept_console(self) -> None:
         client, _ = self.console.accept()
@@ -180,6 +198,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--disk", action="append", default=[])
     parser.add_argument("--net", action="append", default=[])
     parser.add_argument("--daemonize", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("--balloon", action="store_true")
+    parser.add_argument("--save", default="")
+    parser.add_argument("--restore", default="")
     parser.add_argument("--isle", default="")
     parser.add_argument("--cpu-affinity", default="")
     parser.add_argument("--sweep-isles", action="store_true")
@@ -230,6 +252,13 @@ def be_a_program(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = arguments()
+    if args.version:
+        print("hg-vmm 9.9")
+        sys.exit(0)
+    if args.save:
+        Path(args.save).mkdir()
+        Path(args.save, "state").write_text(Path(args.run_dir, "argv").read_text())
+        sys.exit(0)
     if args.sweep_isles:
         sweep()
         sys.exit(0)
@@ -245,9 +274,11 @@ def main() -> None:
     if head == b"BAD!":
         fail(2, f"{args.kernel}: not a kernel (neither ELF nor bzImage)")
     if args.disk:
-        path = args.disk[0].replace(",,", "\0")
-        read_only = path.endswith(",readonly")
-        lock_image(path.removesuffix(",readonly").replace("\0", ","), read_only)
+        path, *keys = args.disk[0].replace(",,", "\0").split(",")
+        overlay = next((key[8:] for key in keys if key.startswith("overlay=")), "")
+        if overlay:
+            Path(overlay).touch()
+        lock_image(path.replace("\0", ","), "readonly" in keys or bool(overlay))
     machine = Machine(args)
     ready_read, ready_write = os.pipe()
     if os.fork():

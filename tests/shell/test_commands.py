@@ -94,7 +94,7 @@ def test_vmm_gets_the_contract_command_line(host: Host) -> None:
         ("vm_destroy", "required: vm"),
         ("vm_console nope", "unknown VM 'nope'"),
         ("vm_list --wide", "unrecognized arguments: --wide"),
-        ("vm_", "did you mean vm_create or vm_list or vm_console or vm_destroy?"),
+        ("vm_", "did you mean vm_create or vm_list or vm_console or vm_destroy or another of"),
         ("vm_list 'x", "no closing quotation"),
         ("help nope", "unknown command 'nope'"),
     ],

@@ -1,37 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""help and exit."""
+"""help, watch and exit."""
 
 from __future__ import annotations
 
-from hypershell.commands import COMMANDS, load
+import contextlib
+import io
+import shlex
+import textwrap
+
+from hypershell.commands import ALIASES, COMMANDS, GROUPS, load
+from hypershell.errors import UsageError
 from hypershell.spec import Arg, Context, Exit, Spec, help_text
 from hypershell.table import say
+from hypershell.units import parse_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 
 _KEYS = """
-TAB completes commands, options, ids and names; UP and CTRL+r recall earlier lines.
-'help COMMAND' or 'COMMAND --help' explains a command with examples.
-A kernel, an image or a VM is named by its id, its name or a unique beginning of its name.
-
+'help vm' says what each does; 'help vm_create' explains one, with examples.
+TAB completes, UP and CTRL+r recall; an id, a name or its beginning names a thing.
 A first VM:  kernel_list, image_list, then  vm_create 1 1  and  vm_console 1"""
 
 
 def overview() -> str:
-    """What ``help`` prints."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(["The hyper-gen shell; its commands:", "", *lines]) + "\n" + _KEYS
+    """What ``help`` prints: one screen, by what the commands are about."""
+    lines = []
+    for group, commands in GROUPS.items():
+        words = "on the host" if group == "words" else group
+        lines += textwrap.wrap(
+            "  ".join(commands), 78, initial_indent=f"{words:<13}", subsequent_indent=" " * 13
+        )
+    return "\n".join(lines) + "\n" + _KEYS
+
+
+def _about(word: str) -> str:
+    """The commands of a noun (``vm``) or of a group, each with what it does."""
+    found = GROUPS.get(word) or {n: e for n, e in COMMANDS.items() if n.startswith(word + "_")}
+    width = max(map(len, found), default=0)
+    return "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in found.items())
 
 
 def _help(args: Namespace, _: Context) -> int:
     if args.command is None:
         say(overview())
+    elif args.command not in COMMANDS and (text := _about(args.command)):
+        say(text)
     else:
-        spec = load(args.command)
-        say(help_text(args.command, COMMANDS[args.command][1], spec))
+        name = ALIASES.get(args.command, args.command)
+        spec = load(name)
+        say(help_text(name, COMMANDS[name][1], spec))
+    return 0
+
+
+def _watch(args: Namespace, context: Context) -> int:
+    from hypershell.app import run_line
+    from hypershell.live import live
+
+    if not args.words:
+        raise UsageError("watch what? type for example: watch vm_list")
+    line = shlex.join(args.words)
+    every = max(parse_seconds(args.every, "--every"), 0.1)
+
+    def draw() -> str:
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            run_line(line, False)
+        return f"every {args.every}s: {line}\n\n{output.getvalue()}{errors.getvalue()}"
+
+    live(draw, every, 1 if args.once else 0)
     return 0
 
 
@@ -42,9 +80,19 @@ def _exit(_: Namespace, __: Context) -> int:
 SPECS = {
     "help": Spec(
         _help,
-        [Arg("command", "the command to explain", values="command", many="?")],
+        [Arg("command", "a command, or a noun such as vm", values="command", many="?")],
         "Without a command: the list of all. With one: its arguments and examples.",
-        [("help vm_create", "how to make a VM")],
+        [("help vm_create", "how to make a VM"), ("help image", "what can be done to images")],
+    ),
+    "watch": Spec(
+        _watch,
+        [
+            Arg("--every", "seconds between two runs", metavar="TIME", default="2"),
+            Arg("--once", "one run, and out", flag=True),
+            Arg("words", "the command", metavar="command", values="command", many="..."),
+        ],
+        "Runs a command again and again and shows what it prints. q leaves.",
+        [("watch vm_list", "live"), ("watch --every 1 net_info hg1", "")],
     ),
     "exit": Spec(
         _exit,

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from hypershell import files, paths, vm
 from hypershell.errors import ShellError
-from hypershell.spec import JSON, QUIET, Context, Spec
-from hypershell.table import complain, dump, render, say
+from hypershell.spec import LISTING, Context, Spec
+from hypershell.table import Listing, complain, dump, say, show
 from hypershell.units import human_size
 
 TYPE_CHECKING = False
@@ -27,17 +27,16 @@ def _list(kind: str, args: Namespace) -> int:
             say(str(file.id))
         return 0
     vms = vm.listed()
-    if args.json:
-        dump([_record(file, vms) for file in found])
-    elif not found:
-        say(f"No {kind}s in {paths.folder(kind)}; copy files there, they show up at once.")
-    elif kind == "kernel":
+    records = [_record(file, vms) for file in found]
+    nothing = f"No {kind}s in {paths.folder(kind)}; copy files there, they show up at once."
+    if kind == "kernel":
         rows = [_kernel_row(file, vms) for file in found]
-        say(render(("ID", "NAME", "KIND", "VERSION", "SIZE", "USED BY"), rows, frozenset({0, 4})))
+        header, right = ("ID", "NAME", "KIND", "VERSION", "SIZE", "USED BY"), frozenset({0, 4})
     else:
         rows = [_image_row(file, vms) for file in found]
         header = ("ID", "NAME", "SIZE", "ALLOCATED", "HOLDS", "USED BY")
-        say(render(header, rows, frozenset({0, 2, 3})))
+        right = frozenset({0, 2, 3})
+    show(Listing(header, rows, records, right=right, nothing=nothing), args)
     return 0
 
 
@@ -95,7 +94,7 @@ def _images(args: Namespace, _: Context) -> int:
 SPECS = {
     "kernel_list": Spec(
         _kernels,
-        [JSON, QUIET],
+        [*LISTING],
         """The files in the host's folder of guest kernels (guest_kernel= on its command line),
 looked at anew each time. An id stays with its file while the host runs. KIND is read from
 the file: vmlinux (64-bit ELF, starts fastest), bzImage, or unknown.""",
@@ -103,7 +102,7 @@ the file: vmlinux (64-bit ELF, starts fastest), bzImage, or unknown.""",
     ),
     "image_list": Spec(
         _images,
-        [JSON, QUIET],
+        [*LISTING],
         """The files in the host's folder of raw disk images (guest_image= on its command line),
 looked at anew each time. An id stays with its file while the host runs. ALLOCATED is what a
 sparse file takes on the disk; HOLDS is a hint read from the image: a file system, gpt, mbr

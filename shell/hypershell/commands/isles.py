@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypershell import create, isles, vm
 from hypershell.destroy import Ending
 from hypershell.errors import ShellError, UsageError
-from hypershell.spec import JSON, QUIET, Arg, Context, Spec
-from hypershell.table import complain, dump, render, say
+from hypershell.spec import JSON, LISTING, Arg, Context, Spec
+from hypershell.table import Listing, complain, dump, say, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,15 +59,9 @@ def _create(args: Namespace, _: Context) -> int:
 def _list(args: Namespace, _: Context) -> int:
     found = isles.known()
     isles.refresh(found)
-    if args.json:
-        dump([one.record() for one in found])
-    elif args.quiet:
-        for one in found:
-            say(str(one.number))
-    elif not found:
-        say("There are no isles; 'help isle_create' shows how to make one.")
-    else:
-        say(render(_HEADER, [one.row() for one in found], frozenset({0, 6})))
+    rows, records = [one.row() for one in found], [one.record() for one in found]
+    nothing = "There are no isles; 'help isle_create' shows how to make one."
+    show(Listing(_HEADER, rows, records, right=frozenset({0, 6}), nothing=nothing), args)
     return 0
 
 
@@ -149,7 +143,7 @@ the isle is gone, and the VM is listed as stopped.""",
     ),
     "isle_list": Spec(
         _list,
-        [JSON, QUIET],
+        [*LISTING],
         """The isles that live, with those that were started by HERMIT_ISLE=n from a command line;
 those have no VM id. CPUs of isles whose process was killed are given back first.""",
         [("isle_list", "a table for people"), ("isle_list --json", "the same for programs")],

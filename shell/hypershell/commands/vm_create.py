@@ -25,16 +25,33 @@ def _net(word: str | None, unikernel: bool) -> str:
     return word or ("bridge" if host.bridge_exists() and not unikernel else "none")
 
 
-def _run(args: Namespace, _: Context) -> int:
+def _words(option: str, text: str) -> list[str]:
     try:
-        args.args = shlex.split(args.args)
+        return shlex.split(text)
     except ValueError as error:
-        raise UsageError(f"--args {args.args}: {str(error).lower()}") from error
+        raise UsageError(f"{option} {text}: {str(error).lower()}") from error
+
+
+def check(args: Namespace) -> dict[str, object]:
+    """vm.json's record of what was asked for, without id. Raises UsageError, ShellError."""
+    args.args, more = _words("--args", args.args), _words("--vmm", args.vmm)
     asked = create.ask(args)
+    asked["vmm"] = more
     asked["net"] = _net(args.net, asked["unikernel"] is True)
+    return asked
+
+
+def make(args: Namespace) -> dict[str, object]:
+    """Make and start a VM; its record, with its id. Raises ShellError."""
+    asked = check(args)
     if note := create.memory_note(asked):
         complain(f"vm_create: {note}")
     create.launch(asked)
+    return asked
+
+
+def _run(args: Namespace, _: Context) -> int:
+    asked = make(args)
     if args.json:
         dump(asked)
     elif args.quiet:
@@ -88,6 +105,9 @@ SPECS = {
                 metavar="bridge|none",
                 values=("bridge", "none"),
             ),
+            Arg(
+                "--vmm", "more options for hg-vmm, see 'hg-vmm --help'", metavar="TEXT", default=""
+            ),
             Arg("--read-only", "do not write the image; many VMs can read one", flag=True),
             JSON,
             Arg("--quiet", "print the new id only", short="-q", flag=True),
@@ -103,6 +123,7 @@ A VM that cannot start says why at once and leaves nothing behind.""",
             ("vm_create 1 1", "kernel 1, image 1, one CPU, 512 MiB"),
             ("vm_create vmlinux debian --cpus 2 --memory 1G --name web", "names do, too"),
             ("vm_create hello --args 'one two'", "a unikernel with two arguments"),
+            ("vm_create 1 1 --vmm '--balloon --share data=/srv'", "what the VMM can do besides"),
             ("vm_create 1 2 --read-only --cmdline 'init=/bin/sh'", "a look around, no writes"),
         ],
     )

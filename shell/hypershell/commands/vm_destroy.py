@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from hypershell import catalog, paths, vm
+from hypershell import catalog, paths, snapshots, vm
 from hypershell.destroy import Ending
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import Arg, Context, Spec
@@ -54,6 +54,7 @@ def _run(args: Namespace, _: Context) -> int:
             if not ending.finish():
                 raise ShellError("its process does not end; see vmm.log in its folder")
             vm.remove_folder(one.folder)
+            snapshots.remove_overlay(one.image)
             say(f"{one.title} destroyed")
         except (ShellError, OSError) as error:
             complain(f"vm_destroy: {one.title}: {error}")

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from hypershell import vm
-from hypershell.spec import JSON, QUIET, Context, Spec
-from hypershell.table import dump, render, say
+from hypershell.spec import LISTING, Context, Spec
+from hypershell.table import Listing, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,22 +16,16 @@ _HEADER = ("ID", "NAME", "STATE", "KERNEL", "IMAGE", "CPUS", "MEMORY", "UPTIME")
 
 def _run(args: Namespace, _: Context) -> int:
     vms = vm.listed()
-    if args.json:
-        dump([one.record() for one in vms])
-    elif args.quiet:
-        for one in vms:
-            say(str(one.id))
-    elif not vms:
-        say("There are no VMs; 'help vm_create' shows how to make one.")
-    else:
-        say(render(_HEADER, [one.row() for one in vms], frozenset({0, 5, 6, 7})))
+    rows, records = [one.row() for one in vms], [one.record() for one in vms]
+    nothing = "There are no VMs; 'help vm_create' shows how to make one."
+    show(Listing(_HEADER, rows, records, right=frozenset({0, 5, 6, 7}), nothing=nothing), args)
     return 0
 
 
 SPECS = {
     "vm_list": Spec(
         _run,
-        [JSON, QUIET],
+        [*LISTING],
         """States, as the VM's own process says:
   running, paused     what they say
   starting            a shell is starting it this moment

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vm_start, vm_stop, vm_kill, vm_restart, vm_pause, vm_resume, vm_wait."""
+
+from __future__ import annotations
+
+import time
+
+from hypershell import definitions, lifecycle, paths, vm
+from hypershell.commands import definitions as starting
+from hypershell.errors import ShellError
+from hypershell.progress import Line
+from hypershell.spec import FORCE, Arg, Context, Spec
+from hypershell.table import complain, say
+from hypershell.units import parse_seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
+
+
+def _each(name: str, vms: Sequence[vm.VM], act: Callable[[vm.VM], str]) -> int:
+    """Do ``act`` to every VM and say what came of it; one failure does not stop the others."""
+    code = 0
+    if not vms:
+        say("There are no VMs.")
+    for one in vms:
+        try:
+            say(act(one))
+        except (ShellError, OSError) as error:
+            text = str(error)
+            complain(f"{name}: {text if one.title in text else f'{one.title}: {text}'}")
+            code = max(code, error.code if isinstance(error, ShellError) else 1)
+    return code
+
+
+def _pick_or_start(words: Sequence[str]) -> tuple[list[vm.VM], int]:
+    """The VMs that are meant; what is only defined is made and started (and counts failures)."""
+    known = {one.name for one in vm.known()}
+    code, rest = 0, []
+    for word in words:
+        if word == "all" or word in known or not definitions.exists(word):
+            rest.append(word)
+            continue
+        try:
+            starting.start(word)
+        except (ShellError, OSError) as error:
+            complain(f"vm_start: {word}: {error}")
+            code = max(code, error.code if isinstance(error, ShellError) else 1)
+    return (lifecycle.pick_many(rest) if rest else []), code
+
+
+def _start(args: Namespace, _: Context) -> int:
+    def act(one: vm.VM) -> str:
+        if one.state == "paused":
+            lifecycle.tell(one, "cont")
+            return f"{one.title} was paused; it goes on"
+        if one.alive:
+            return f"{one.title} runs already ({one.told()})"
+        lifecycle.start_again(one)
+        return f"{one.title} runs; vm_console {one.id} attaches to it"
+
+    vms, code = _pick_or_start(args.vm)
+    return max(code, _each("vm_start", vms, act) if vms or "all" in args.vm else 0)
+
+
+def _stop_all(name: str, vms: Sequence[vm.VM], args: Namespace) -> list[vm.VM]:
+    """Stop ``vms`` gracefully, then with --force; those that still run. Says what happens."""
+    seconds = parse_seconds(args.timeout, "--timeout")
+    asked = []
+    for one in vms:
+        if lifecycle.ended(one):
+            say(f"{one.title} is stopped already")
+            continue
+        try:
+            lifecycle.press_power(one)
+            asked.append(one)
+        except ShellError as error:
+            if not args.force:
+                complain(f"{name}: {error}")
+            asked.append(one)
+    line = Line()
+    begun = time.monotonic()
+
+    def progress(left: list[vm.VM]) -> None:
+        names = ", ".join(one.name for one in left[:4]) + (" ..." if len(left) > 4 else "")
+        passed = int(time.monotonic() - begun)
+        line.show(f"waiting for {len(left)} VM(s) to shut down: {names} ({passed}s)")
+
+    try:
+        left = lifecycle.wait(asked, lifecycle.ended, seconds * paths.timeout_scale(), progress)
+    finally:
+        line.clear()
+    if args.force and left:
+        left = lifecycle.kill(left)
+    for one in asked:
+        if one not in left:
+            vm.refresh([one])
+            say(f"{one.title} {one.told()}")
+    return left
+
+
+def _stop(args: Namespace, _: Context) -> int:
+    vms = lifecycle.pick_many(args.vm)
+    if not vms:
+        say("There are no VMs.")
+    left = _stop_all("vm_stop", vms, args)
+    for one in left:
+        complain(
+            f"vm_stop: {one.title} has not shut down; does its system listen to the power "
+            f"button? vm_stop {one.id} --force ends it"
+        )
+    return 1 if left else 0
+
+
+def _kill(args: Namespace, _: Context) -> int:
+    vms = lifecycle.pick_many(args.vm)
+    left = {one.id for one in lifecycle.kill([one for one in vms if not lifecycle.ended(one)])}
+
+    def act(one: vm.VM) -> str:
+        if one.id in left:
+            raise ShellError("its process does not end; see vmm.log in its folder")
+        return f"{one.title} is stopped already" if lifecycle.ended(one) else f"{one.title} killed"
+
+    return _each("vm_kill", vms, act)
+
+
+def _restart(args: Namespace, _: Context) -> int:
+    vms = lifecycle.pick_many(args.vm)
+    left = {one.id for one in _stop_all("vm_restart", vms, args)}
+
+    def act(one: vm.VM) -> str:
+        if one.id in left:
+            raise ShellError(f"it has not shut down; vm_restart {one.id} --force ends it first")
+        lifecycle.start_again(one)
+        return f"{one.title} runs again"
+
+    return _each("vm_restart", vms, act)
+
+
+def _pause(args: Namespace, _: Context) -> int:
+    def act(one: vm.VM) -> str:
+        if one.state == "paused":
+            return f"{one.title} is paused already"
+        lifecycle.tell(one, "stop")
+        return f"{one.title} paused; vm_resume {one.id} lets it go on"
+
+    return _each("vm_pause", lifecycle.pick_many(args.vm), act)
+
+
+def _resume(args: Namespace, _: Context) -> int:
+    def act(one: vm.VM) -> str:
+        if one.state == "running":
+            return f"{one.title} runs already"
+        lifecycle.tell(one, "cont")
+        return f"{one.title} goes on"
+
+    return _each("vm_resume", lifecycle.pick_many(args.vm), act)
+
+
+_STATES = ("stopped", "running", "paused", "panicked")
+
+
+def _wait(args: Namespace, _: Context) -> int:
+    wanted = getattr(args, "for")
+    seconds = parse_seconds(args.timeout, "--timeout") if args.timeout else float("inf")
+    vms = lifecycle.pick_many(args.vm)
+
+    def reached(one: vm.VM) -> bool:
+        if wanted != "stopped" and lifecycle.ended(one):
+            raise ShellError(f"{one.title} {one.told()} without having been {wanted}")
+        return lifecycle.ended(one) if wanted == "stopped" else one.state == wanted
+
+    left = lifecycle.wait(vms, reached, seconds)
+    for one in vms:
+        if one in left:
+            complain(f"vm_wait: {one.title} is {one.told()}, not {wanted}, after {args.timeout}")
+        else:
+            say(f"{one.title} {one.told() if one.state != 'unknown' else 'is gone'}")
+    return 1 if left else 0
+
+
+_VMS = Arg("vm", "ids, names or beginnings of names; 'all' for every VM", values="vm", many="+")
+_TIMEOUT = Arg(
+    "--timeout",
+    "how long the guest may take: seconds, or 5m",
+    metavar="TIME",
+    default=f"{lifecycle.STOP_TIMEOUT:.0f}",
+)
+
+SPECS = {
+    "vm_start": Spec(
+        _start,
+        [Arg("vm", "ids, names, definitions; 'all' for every VM", values="startable", many="+")],
+        """Starts VMs that have stopped, as they were made: the same kernel, image, options and id;
+and VMs that are only defined (vm_define), by their whole name. One that runs already is left
+alone, a paused one goes on.""",
+        [("vm_start web", "one that was stopped before"), ("vm_start all", "every VM")],
+    ),
+    "vm_stop": Spec(
+        _stop,
+        [_VMS, _TIMEOUT, FORCE],
+        """Presses the power button, waits until the guest has shut down, and keeps the VM, stopped,
+for vm_start. With --force a guest that has not shut down in time is ended. Stopping what is
+stopped already is no error. A guest without anybody who listens to the button (the small
+busybox image) only ends with --force.""",
+        [
+            ("vm_stop web", "a clean shutdown"),
+            ("vm_stop all --timeout 2m --force", "every VM, in two minutes at the most"),
+        ],
+    ),
+    "vm_kill": Spec(
+        _kill,
+        [_VMS],
+        """Ends VMs at once, as pulling the plug does, and keeps them, stopped, for vm_start or
+vm_log. What the guest had not written to its image is lost.""",
+        [("vm_kill 1", "now")],
+    ),
+    "vm_restart": Spec(
+        _restart,
+        [_VMS, _TIMEOUT, FORCE],
+        "Stops VMs as vm_stop does and starts them as vm_start does, with the same id.",
+        [("vm_restart web --force", "also when it does not shut down")],
+    ),
+    "vm_pause": Spec(
+        _pause,
+        [_VMS],
+        "Stops the VMs' CPUs where they are; memory and connections stay.",
+        [("vm_pause web", "and vm_resume web")],
+    ),
+    "vm_resume": Spec(
+        _resume, [_VMS], "Lets paused VMs go on.", [("vm_resume all", "every paused VM")]
+    ),
+    "vm_wait": Spec(
+        _wait,
+        [
+            _VMS,
+            Arg(
+                "--for",
+                "stopped, running, paused or panicked",
+                metavar="STATE",
+                values=_STATES,
+                default="stopped",
+                only=True,
+            ),
+            Arg("--timeout", "give up after seconds, or 5m (default: never)", metavar="TIME"),
+        ],
+        """Waits until every VM named is in a state: stopped (ended in any way) by default. The exit
+status is 1 when that did not come to pass in time, or cannot any more.""",
+        [
+            ("vm_wait web", "until it has ended"),
+            ("vm_wait web --for running --timeout 30", "in a script, after a start"),
+        ],
+    ),
+}
