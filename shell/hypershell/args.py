@@ -21,14 +21,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; 'help {self.prog}' explains")
 
 
-def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
-    """The arguments of command ``name``; ``help`` is set when -h or --help stands anywhere.
-
-    Raises UsageError with one line.
-    """
-    if spec.args[0].many == "...":  # another program's words, options and all
-        return argparse.Namespace(help=words in (["-h"], ["--help"]), **{spec.args[0].name: words})
-    parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+def _declare(parser: argparse.ArgumentParser, spec: Spec) -> None:
     for arg in spec.args:
         names = [arg.name, arg.short] if arg.short else [arg.name]
         if arg.flag:
@@ -41,6 +34,17 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
             parser.add_argument(arg.name, nargs=arg.many, metavar=arg.metavar)
         else:
             parser.add_argument(arg.name, metavar=arg.metavar)
+
+
+def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
+    """The arguments of command ``name``; ``help`` is set when -h or --help stands anywhere.
+
+    Raises UsageError with one line.
+    """
+    if spec.args[0].many == "...":  # another program's words, options and all
+        return argparse.Namespace(help=words in (["-h"], ["--help"]), **{spec.args[0].name: words})
+    parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+    _declare(parser, spec)
     options = words[: words.index("--")] if "--" in words else words
     if any(arg.many == "..." for arg in spec.args):  # words behind the first plain one are not ours
         plain = [i for i, word in enumerate(words) if not word.startswith("-")]
