@@ -79,6 +79,7 @@ static void keep_waiting_inside(struct vm *vm)
 
 static int create_vm(struct vm *vm, struct error *e)
 {
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	uint64_t identity = KVM_IDENTITY_GPA;
 
 	do {
@@ -93,6 +94,8 @@ static int create_vm(struct vm *vm, struct error *e)
 		return kvm_error(e, "KVM_CREATE_IRQCHIP");
 	if (vm->cfg->isle.wanted)
 		keep_waiting_inside(vm);
+	if (vm->cfg->pit && ioctl(vm->vm_fd, KVM_CREATE_PIT2, &pit))
+		return kvm_error(e, "KVM_CREATE_PIT2");
 	return 0;
 }
 

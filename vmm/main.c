@@ -9,6 +9,7 @@
 #include "footprint.h"
 #include "jail/jail.h"
 #include "hermit/hermit.h"
+#include "hermit/machine.h"
 #include "isle/isle.h"
 #include "log.h"
 #include "options.h"
@@ -88,6 +89,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	how = vm_run(&vm);
 	exit_code = vm.hermit ? vm.hermit->exit_code : 0;
 	unikernel = vm.hermit;
+	unikernel_report(&vm);
 	vm_destroy(&vm);
 	if (how == REQUEST_ERROR) {
 		log_error("ended: %s", vm.fault.text);

@@ -131,14 +131,15 @@ struct vm_config {
 	const char *initrd; /* NULL: none */
 	const char *cmdline;
 	const char *name;
-	bool cpus_given, memory_given; /* else HERMIT_CPUS and HERMIT_MEM may say */
-	unsigned int cpus;	       /* 1 to MAX_CPUS, the product of topology */
+	bool cpus_given, memory_given;
+	unsigned int cpus; /* 1 to MAX_CPUS, the product of topology */
 	struct cpu_topology topology;
 	enum cpu_model cpu_model;
 	bool pinned;			     /* some affinity is given */
 	struct cpu_range affinity[MAX_CPUS]; /* of each vCPU's thread */
 	struct memory_config memory;
 	enum boot_method boot;
+	bool pit;     /* an 8254, whose channel 0 is GSI 0 */
 	bool no_acpi; /* the MP table alone, and virtio devices on the kernel's command line */
 	struct disk_config disks[MAX_DISKS];
 	unsigned int ndisks;

@@ -28,7 +28,6 @@ from tests.nested import unikernels
 from tests.nested.nest import Nest
 
 FOLDER = os.environ.get("HYPERGEN_GUESTS")
-ABIS = {"core": unikernels.CORE, "v1": unikernels.V1, "v2": unikernels.V2}
 MAPPINGS = "--file-mapping /host/test/data:/data --file-mapping /host/test/ro:/ro:ro"
 
 
@@ -39,7 +38,7 @@ def prepare(nest: Nest) -> None:
     )
 
 
-@pytest.mark.parametrize("abi", ABIS)
+@pytest.mark.parametrize("abi", unikernels.ABIS)
 def test_every_call_of_an_interface(nest: Nest, abi: str) -> None:
     prepare(nest)
     done = nest.run(f"echo typed | hg-vmm {MAPPINGS} /nest/guests/calls-{abi}")
@@ -75,10 +74,8 @@ def test_variables_and_their_errors(nest: Nest) -> None:
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """The images, at ``/nest/guests``."""
-    (folder := cfg.out / "nested" / "guests").mkdir(parents=True, exist_ok=True)
-    for name, abi in ABIS.items():
-        built = unikernels.build("calls", abi, folder / f"calls-{name}")
-        files.copy(f"nest/guests/calls-{name}", built)
+    for name, image in unikernels.build_all(cfg.out / "nested" / "guests", "calls").items():
+        files.copy(f"nest/guests/{name}", image)
     for path in sorted(Path(FOLDER).iterdir()) if FOLDER else []:
         files.copy(f"nest/guests/{path.name}", path)
 

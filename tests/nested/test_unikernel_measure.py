@@ -12,8 +12,6 @@ from tests.bench.overlay import Overlay
 from tests.nested import unikernels
 from tests.nested.nest import Nest
 
-ABIS = {"core": unikernels.CORE, "v1": unikernels.V1, "v2": unikernels.V2}
-
 
 def values(line: str) -> dict[str, int]:
     """The numbers of a line of KEY=VALUE."""
@@ -22,14 +20,12 @@ def values(line: str) -> dict[str, int]:
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """The images, at ``/nest/guests``."""
-    (folder := cfg.out / "nested" / "guests").mkdir(parents=True, exist_ok=True)
-    for name in ("jitter", "stream"):
-        for suffix, abi in ABIS.items():
-            image = f"{name}-{suffix}"
-            files.copy(f"nest/guests/{image}", unikernels.build(name, abi, folder / image))
+    images = unikernels.build_all(cfg.out / "nested" / "guests", "jitter", "stream")
+    for name, image in images.items():
+        files.copy(f"nest/guests/{name}", image)
 
 
-@pytest.mark.parametrize("abi", ABIS)
+@pytest.mark.parametrize("abi", unikernels.ABIS)
 def test_jitter_counts_each_sample_and_takes_arguments(nest: Nest, abi: str) -> None:
     out = nest.sh(f"hg-vmm /nest/guests/jitter-{abi} 500 3000")
     first, *histogram = out.splitlines()

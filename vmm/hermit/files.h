@@ -47,10 +47,14 @@ struct files;
 /* Opens every mapping's place; nothing else is opened by a path of the host later. */
 struct files *files_create(const struct files_config *cfg, struct error *e);
 
+struct archive;
+/* What an image archive holds is there as well, read-only, where nothing is mapped by its name. */
+void files_add_archive(struct files *f, const struct archive *a);
+
 /* Closes everything and removes the scratch folder with what is in it. */
 void files_destroy(struct files *f);
 
-/* The guest's names of all mapped folders, each with its NUL, one after another: bytes, or 0. */
+/* The guest's names of folders that it may mount, each with its NUL: bytes of all, or 0. */
 size_t files_folders(const struct files *f, char *list, size_t room);
 
 struct jail_folder;

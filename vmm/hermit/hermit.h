@@ -4,6 +4,7 @@
  * devices but hypercalls; every vCPU starts in 64-bit mode with paging on.
  *
  *   image.c   which unikernel a file is          load.c   its segments, relocated
+ *   package.c one in an image archive            archive.c, tar.c, gzip.c, manifest.c
  *   rust.c    boot information of Rust Hermit    core.c   of C HermitCore
  *   calls.c   the tables of hypercalls           files.c  the files they may reach
  *   network.c which way its network goes         nic.c    the one by hypercalls
@@ -11,9 +12,11 @@
 #ifndef HG_HERMIT_HERMIT_H
 #define HG_HERMIT_HERMIT_H
 
+#include "hermit/archive.h"
 #include "hermit/config.h"
 #include "hermit/files.h"
 #include "hermit/image.h"
+#include "hermit/manifest.h"
 
 struct hermit_nic;
 struct kvm_regs;
@@ -26,17 +29,30 @@ struct hermit_layout {
 	uint64_t kernel; /* of the image */
 	uint64_t end;	 /* behind the image */
 	uint64_t entry;
+	uint64_t initrd, initrd_len; /* len 0: none */
 };
 
 struct hermit {
 	struct hermit_config cfg;
 	struct hermit_image image;
+	struct archive archive; /* data NULL: the file is a kernel itself */
+	struct manifest manifest;
+	struct boot_file initrd; /* size 0: none */
 	struct hermit_layout at;
 	struct files *files;
 	struct hermit_nic *nic; /* the network's hypercalls; NULL: there are none */
 	bool has_pci;
+	bool redirected; /* what it prints goes to output_fd; -1: nowhere */
+	int output_fd;
 	int exit_code; /* valid when the VM ended with REQUEST_EXIT */
 };
+
+/*
+ * When *kernel is an image archive: reads it, completes h->cfg by its hermit.toml and makes its
+ * kernel *kernel.  Memory (bytes) and cpus are what the VM will have.  0, or -1 and *e.
+ */
+int package_open(struct hermit *h, struct boot_file *kernel, uint64_t memory, unsigned int cpus,
+		 struct error *e);
 
 /*
  * Before RAM is made: decides where it begins (*base) and where its hole may begin, by the

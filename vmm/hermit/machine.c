@@ -2,14 +2,18 @@
 #include "hermit/machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "hermit/calls.h"
+#include "hermit/gzip.h"
 #include "hermit/hermit.h"
 #include "hermit/nic.h"
 #include "vm.h"
@@ -34,28 +38,81 @@ static void add_own_environment(struct hermit_config *cfg)
 	}
 }
 
+static int open_package(struct vm *vm, struct hermit *h, uint64_t memory, struct error *e)
+{
+	struct boot_file *kernel = &vm->boot.kernel;
+
+	if (package_open(h, kernel, memory, vm->cfg->cpus, e) ||
+	    hermit_identify(kernel, &h->image, e))
+		return -1;
+	if (h->image.abi == HERMIT_NONE)
+		return error_set(e, ERROR_USER, "%.300s: no unikernel that this VMM knows",
+				 kernel->path);
+	return 0;
+}
+
+static int take_initrd(struct vm *vm, struct hermit *h, struct error *e)
+{
+	if (vm->boot.initrd.fd < 0)
+		return 0;
+	if (h->image.abi == HERMIT_C)
+		return error_set(e, ERROR_USER, "--initrd: HermitCore has no use for one");
+	if (h->initrd.size)
+		return error_set(e, ERROR_USER,
+				 "--initrd: its place is the archive's with --hermit-image-mode "
+				 "internal");
+	h->initrd = vm->boot.initrd;
+	return 0;
+}
+
+static int open_output(struct hermit *h, struct error *e)
+{
+	const char *path = h->cfg.output;
+
+	h->output_fd = -1;
+	h->redirected = path;
+	if (!path || !strcasecmp(path, "none"))
+		return 0;
+	h->output_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	return h->output_fd < 0
+		       ? error_set(e, ERROR_USER, "--output %.200s: %s", path, strerror(errno))
+		       : 0;
+}
+
+static int open_files(struct hermit *h, struct error *e)
+{
+	h->files = files_create(&h->cfg.files, e);
+	if (h->files && h->archive.data && !h->initrd.size)
+		files_add_archive(h->files, &h->archive);
+	return h->files ? 0 : -1;
+}
+
 int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 {
 	struct hermit_image image;
 	struct hermit *h;
+	bool package;
 
 	if (hermit_identify(&vm->boot.kernel, &image, e))
 		return -1;
-	if (image.abi == HERMIT_NONE)
+	package = image.abi == HERMIT_NONE && gzip_is(&vm->boot.kernel);
+	if (image.abi == HERMIT_NONE && !package)
 		return 0;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_set(e, ERROR_MACHINE, "out of memory");
 	vm->hermit = h;
 	h->cfg = vm->cfg->hermit;
+	h->cfg.kernel_args = vm->cfg->cmdline;
 	h->image = image;
-	if (h->cfg.env_host || image.abi == HERMIT_C)
+	if ((package && open_package(vm, h, memory->size, e)) || take_initrd(vm, h, e))
+		return -1;
+	if (h->cfg.env_host || h->image.abi == HERMIT_C)
 		add_own_environment(&h->cfg);
 	if (hermit_place(h, memory->size, &memory->start, e))
 		return -1;
-	memory->hole = image.abi == HERMIT_C ? CORE_HOLE : 0;
-	h->files = files_create(&h->cfg.files, e);
-	return h->files ? 0 : -1;
+	memory->hole = h->image.abi == HERMIT_C ? CORE_HOLE : 0;
+	return open_output(h, e) || open_files(h, e) ? -1 : 0;
 }
 
 void unikernel_destroy(struct vm *vm)
@@ -64,6 +121,8 @@ void unikernel_destroy(struct vm *vm)
 		return;
 	files_destroy(vm->hermit->files);
 	nic_destroy(vm->hermit->nic);
+	archive_close(&vm->hermit->archive);
+	manifest_free(&vm->hermit->manifest);
 	free(vm->hermit);
 	vm->hermit = NULL;
 }
@@ -184,16 +243,21 @@ static uint64_t page_table(void *arg)
 static int64_t output(void *arg, int fd, const void *from, uint64_t len)
 {
 	struct vcpu *v = arg;
+	const struct hermit *h = v->vm->hermit;
 	ssize_t n;
 
-	if (v->vm->console) {
+	if (h->redirected) {
+		fd = h->output_fd;
+		if (fd < 0)
+			return (int64_t)len;
+	} else if (v->vm->console) {
 		pthread_mutex_lock(&v->vm->lock);
 		console_output(v->vm->console, from, len);
 		pthread_mutex_unlock(&v->vm->lock);
 		return (int64_t)len;
 	}
 	if (fd == 0)
-		fd = v->vm->hermit->image.abi == HERMIT_C ? 2 : 1; /* the kernel's own log */
+		fd = h->image.abi == HERMIT_C ? 2 : 1; /* the kernel's own log */
 	do {
 		n = write(fd, from, len);
 	} while (n < 0 && errno == EINTR && !wanted(arg));
@@ -250,4 +314,30 @@ bool unikernel_out(struct vcpu *v, uint16_t port, uint32_t value)
 				     .page_table = page_table};
 
 	return call_serve(&env, port, value, v->run->s.regs.regs.rdi);
+}
+
+/* In millionths of a second would be more than anybody can use. */
+static double seconds_since(uint64_t ns)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)ns / 1e9;
+}
+
+void unikernel_report(const struct vm *vm)
+{
+	const struct vcpu *v;
+	unsigned int kind;
+	uint64_t all;
+
+	if (!vm->hermit || !vm->hermit->cfg.stats)
+		return;
+	fprintf(stderr, "Run statistics:\n  %.6f s\n", seconds_since(vm->started_ns));
+	for (v = vm->vcpus; v < vm->vcpus + vm->cfg->cpus; v++) {
+		for (all = 0, kind = 0; kind < EXIT_KINDS; kind++)
+			all += v->exits[kind];
+		fprintf(stderr, "  CPU %u: %llu exits, %llu of them I/O and hypercalls\n", v->index,
+			(unsigned long long)all, (unsigned long long)v->exits[KVM_EXIT_IO]);
+	}
 }

@@ -39,6 +39,9 @@ bool unikernel_out(struct vcpu *v, uint16_t port, uint32_t value);
 /* Its input and output go through vm->console instead of our own standard streams. */
 void unikernel_use_console(struct vm *vm);
 
+/* --stats: what it took, to stderr; when its vCPUs have ended. */
+void unikernel_report(const struct vm *vm);
+
 void unikernel_destroy(struct vm *vm);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a Rust Hermit kernel finds at its start: boot information, device tree, page tables. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define KERNEL_AT   0x40000
 #define STACK_BYTES 0x8000
 
+#define PAGE	       0x1000ull
 #define HUGE	       0x200000ull
 #define V1_END	       0xc0000000ull   /* interface 1 addresses less than 3 GiB */
 #define V2_START       0x100000000ull  /* interfaces 2 and 3: from 4 GiB ... */
@@ -97,9 +99,20 @@ static bool is_plain(const char *text)
 					   "0123456789_-./:=,+@%")];
 }
 
-/* "env=KEY=VALUE ... -- ARGUMENT ...": what hermit's kernel reads from /chosen/bootargs. */
-static char *boot_arguments(const struct hermit_config *cfg)
+static void put_word(FILE *to, const char *before, const char *text)
 {
+	fputs(before, to);
+	if (is_plain(text))
+		fputs(text, to);
+	else
+		put_quoted(to, text);
+}
+
+/* "KERNEL-ARGUMENT ... env=KEY=VALUE ... -- ARGUMENT ...": /chosen/bootargs, as Hermit reads it. */
+static char *boot_arguments(const struct hermit *h)
+{
+	const struct hermit_config *cfg = &h->cfg;
+	const char *between = "";
 	char *text = NULL;
 	unsigned int i;
 	size_t len;
@@ -107,22 +120,20 @@ static char *boot_arguments(const struct hermit_config *cfg)
 
 	if (!to)
 		return NULL;
-	for (i = 0; i < cfg->nenv; i++) {
-		fputs(i ? " env=" : "env=", to);
-		if (is_plain(cfg->env[i]))
-			fputs(cfg->env[i], to);
-		else
-			put_quoted(to, cfg->env[i]);
+	for (i = 0; i < h->manifest.nkernel_args; i++, between = " ")
+		put_word(to, between, h->manifest.kernel_args[i]);
+	if (cfg->kernel_args && *cfg->kernel_args) {
+		fprintf(to, "%s%s", between, cfg->kernel_args);
+		between = " ";
+	}
+	for (i = 0; i < cfg->nenv; i++, between = " ") {
+		fprintf(to, "%senv=", between);
+		put_word(to, "", cfg->env[i]);
 	}
 	if (cfg->nargs > 1)
-		fputs(cfg->nenv ? " --" : "--", to);
-	for (i = 1; i < cfg->nargs; i++) {
-		putc(' ', to);
-		if (is_plain(cfg->args[i]))
-			fputs(cfg->args[i], to);
-		else
-			put_quoted(to, cfg->args[i]);
-	}
+		fprintf(to, "%s--", between);
+	for (i = 1; i < cfg->nargs; i++)
+		put_word(to, " ", cfg->args[i]);
 	if (fclose(to)) {
 		free(text);
 		return NULL;
@@ -163,7 +174,7 @@ static void add_cpus(struct fdt *t, unsigned int cpus)
 /* The folders that the guest may mount: a list of strings, each with its NUL. */
 static void add_mounts(struct fdt *t, const struct hermit *h)
 {
-	char list[FILES_MAX_MAPPINGS * 64];
+	char list[4096];
 	size_t len = files_folders(h->files, list, sizeof(list));
 
 	if (!len)
@@ -177,14 +188,14 @@ static int write_fdt(const struct hermit *h, const struct guest_memory *m, unsig
 		     uint32_t tsc_khz, struct error *e)
 {
 	void *to = memory_at(m, h->at.base + FDT_AT, FDT_BYTES);
-	char *arguments = boot_arguments(&h->cfg);
+	char *arguments = boot_arguments(h);
 	struct fdt t;
 
 	if (!to || !arguments) {
 		free(arguments);
 		return error_set(e, ERROR_MACHINE, "out of memory");
 	}
-	fdt_begin(&t, to, FDT_BYTES, 0, 0);
+	fdt_begin(&t, to, FDT_BYTES, h->at.initrd, (h->at.initrd_len + PAGE - 1) & ~(PAGE - 1));
 	fdt_text(&t, "compatible", "hermit,uhyve");
 	fdt_u32(&t, "#address-cells", 2);
 	fdt_u32(&t, "#size-cells", 2);
@@ -198,6 +209,10 @@ static int write_fdt(const struct hermit *h, const struct guest_memory *m, unsig
 	}
 	fdt_node(&t, "chosen");
 	fdt_text(&t, "bootargs", arguments);
+	if (h->at.initrd_len) {
+		fdt_u64(&t, "linux,initrd-start", h->at.initrd);
+		fdt_u64(&t, "linux,initrd-end", h->at.initrd + h->at.initrd_len);
+	}
 	fdt_end_node(&t);
 	free(arguments);
 	if (!fdt_finish(&t))
@@ -231,15 +246,38 @@ static int write_info(const struct hermit *h, const struct guest_memory *m, unsi
 	return memory_write(m, h->at.base + INFO_AT, &info, sizeof(info));
 }
 
+/* Behind the image, where the kernel looks for memory last. */
+static int load_initrd(struct hermit *h, const struct guest_memory *m, struct error *e)
+{
+	const struct boot_file *f = &h->initrd;
+	uint64_t at = (h->at.end + PAGE - 1) & ~(PAGE - 1);
+
+	if (!f->size)
+		return 0;
+	if (!memory_at(m, at, f->size))
+		return error_set(e, ERROR_USER,
+				 "initrd %.150s: %llu KiB do not fit into guest RAM; give more "
+				 "--memory",
+				 f->path, (unsigned long long)(f->size >> 10));
+	if (memory_load(m, at, f->fd, 0, f->size))
+		return error_set(e, ERROR_USER, "initrd %.150s: %s", f->path, strerror(errno));
+	h->at.initrd = at;
+	h->at.initrd_len = f->size;
+	return 0;
+}
+
 int hermit_boot_rust(struct hermit *h, const struct guest_memory *m, unsigned int cpus,
 		     uint32_t tsc_khz, struct error *e)
 {
-	uint64_t base = h->at.base, mapped = h->at.end;
+	uint64_t base = h->at.base, mapped;
 
 	if (h->at.kernel < base + KERNEL_AT)
 		return error_set(e, ERROR_USER,
 				 "the image starts at %#llx, where its boot information has to lie",
 				 (unsigned long long)h->at.kernel);
+	if (load_initrd(h, m, e))
+		return -1;
+	mapped = h->at.initrd_len ? h->at.initrd + h->at.initrd_len : h->at.end;
 	if (!h->image.tagged && mapped < base + LEGACY_MAP)
 		mapped = base + LEGACY_MAP;
 	if (write_fdt(h, m, cpus, tsc_khz, e))

@@ -99,6 +99,7 @@ const struct rule jail_rules[] = {
 	IOCTL(LOOP, KVM_SET_IDENTITY_MAP_ADDR, "start, reset"),
 	IOCTL(LOOP, KVM_SET_TSS_ADDR, "start, reset"),
 	IOCTL(LOOP, KVM_CREATE_IRQCHIP, "start, reset"),
+	IOCTL(LOOP, KVM_CREATE_PIT2, "start, reset (--pit)"),
 	IOCTL(LOOP, KVM_SET_USER_MEMORY_REGION, "start, reset"),
 	IOCTL(LOOP, KVM_ENABLE_CAP, "start, reset: what leaves an isle's guest"),
 	IOCTL(LOOP, KVM_SET_GSI_ROUTING, "start, reset"),

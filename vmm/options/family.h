@@ -30,6 +30,26 @@ int option_save(char *value, struct vm_config *cfg, struct error *e);
 bool option_travels(const char *name); /* into a snapshot and out of it */
 int snapshot_complete(struct vm_config *cfg, struct error *e);
 
+/* options.c: an option by its name, as if it stood on the command line; whether it did. */
+int options_take(const char *name, char *value, struct vm_config *cfg, struct error *e);
+bool options_given(const char *name);
+void options_note(const char *name); /* something else has said it */
+
+/* uhyve.c */
+#define OPTION_ALIASES 6
+extern const struct option_alias {
+	char letter;
+	const char *name; /* NULL: a letter only */
+	const char *option;
+} option_aliases[OPTION_ALIASES];
+int option_affinity(char *value, struct vm_config *cfg, struct error *e);
+int option_gdb_port(char *value, struct vm_config *cfg, struct error *e);
+int option_image_mode(char *value, struct vm_config *cfg, struct error *e);
+int uhyve_config(struct vm_config *cfg, struct error *e); /* reads uhyve.toml, if there is one */
+
+/* variables.c */
+int variables_read(struct vm_config *cfg, struct error *e); /* HERMIT_* */
+
 /* machine.c */
 int option_acpi(char *value, struct vm_config *cfg, struct error *e);
 int option_boot(char *value, struct vm_config *cfg, struct error *e);

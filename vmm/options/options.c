@@ -169,6 +169,24 @@ static const struct row rows[] = {
 	 FIELD(hermit.aslr), 0},
 	{ON, "verbose", NULL, "show the log of a C HermitCore kernel too", FIELD(hermit.verbose),
 	 0},
+	{TEXT, "output", "FILE", "its output goes there; none: nowhere", FIELD(hermit.output), 0},
+	{ON, "stats", NULL, "say in the end, on stderr, what it made the VMM do",
+	 FIELD(hermit.stats), 0},
+	{PARSED, "hermit-image-mode", "MODE",
+	 "of an image archive: external (default), its files are\n"
+	 "served read-only; internal, its kernel gets it as initrd",
+	 0, option_image_mode},
+	{PARSED, "affinity", "LIST", "as --cpu-affinity; 0-1,2 or '0 1 2'", 0, option_affinity},
+	{OFF, "thp", NULL, "transparent huge pages, which are the default",
+	 FIELD(memory.small_pages), 0},
+	{ON, "ksm", NULL, "the same as mergeable in --memory", FIELD(memory.mergeable), 0},
+	{ON, "pit", NULL, "an 8254 timer, which unikernels do without", FIELD(pit), 0},
+	{PARSED, "gdb-port", "[=PORT]", "as --gdb PORT --gdb-wait (default port 6677)", 0,
+	 option_gdb_port},
+	{TEXT, "config", "FILE",
+	 "uhyve.toml (default: the one here, or uhyve/uhyve.toml in\n"
+	 "$XDG_CONFIG_HOME, when a unikernel is named)",
+	 FIELD(hermit.config), 0},
 
 	{HEADING, "Isles", 0, 0, 0, 0},
 	{PARSED, "isle", "N[,net=off]",
@@ -236,6 +254,33 @@ static const struct row rows[] = {
 
 #define NROWS (sizeof(rows) / sizeof(rows[0]))
 
+static bool is_given[NROWS];
+
+static const struct row *find_row(const char *name)
+{
+	const struct row *row;
+
+	for (row = rows; row < rows + NROWS; row++)
+		if (row->kind != HEADING && !strcmp(row->name, name))
+			return row;
+	return NULL;
+}
+
+bool options_given(const char *name)
+{
+	const struct row *row = find_row(name);
+
+	return row && is_given[row - rows];
+}
+
+void options_note(const char *name)
+{
+	const struct row *row = find_row(name);
+
+	if (row)
+		is_given[row - rows] = true;
+}
+
 static const char examples[] =
 	"\n"
 	"Examples:\n"
@@ -273,6 +318,7 @@ static void print_row(const struct row *row)
 
 static enum options_result print_help(void)
 {
+	const struct option_alias *a = option_aliases;
 	size_t i;
 
 	puts("Usage: hg-vmm --kernel FILE [option]...\n"
@@ -280,6 +326,10 @@ static enum options_result print_help(void)
 	     "Runs one virtual machine on KVM until its guest powers off.");
 	for (i = 0; i < NROWS; i++)
 		print_row(&rows[i]);
+	puts("\nOther names, as uhyve has them:");
+	for (; a < option_aliases + OPTION_ALIASES; a++)
+		printf("    -%c%s%s for --%s\n", a->letter, a->name ? ", --" : "",
+		       a->name ? a->name : "", a->option);
 	fputs(examples, stdout);
 	return OPTIONS_EXIT;
 }
@@ -309,6 +359,7 @@ static int take_and_note(const struct row *row, char *value, struct vm_config *c
 {
 	struct travelling_option *t = &cfg->travels[cfg->ntravels];
 
+	is_given[row - rows] = true;
 	if (option_travels(row->name)) {
 		if (cfg->ntravels == MAX_TRAVELS)
 			return error_set(e, ERROR_USER, "--%s: given too often", row->name);
@@ -321,25 +372,32 @@ static int take_and_note(const struct row *row, char *value, struct vm_config *c
 	return take(row, value, cfg, e);
 }
 
+int options_take(const char *name, char *value, struct vm_config *cfg, struct error *e)
+{
+	const struct row *row = find_row(name);
+
+	return row ? take_and_note(row, value, cfg, e)
+		   : error_set(e, ERROR_USER, "--%s: not an option", name);
+}
+
 /* The options of a snapshot, as if they stood on the command line. */
 static int take_travelled(struct vm_config *cfg, struct error *e)
 {
 	const char *name, *value;
 	unsigned int i;
+	const struct row *row;
 	char *copy;
-	size_t n;
 
 	for (i = 0; snapshot_option(cfg->restore, i, &name, &value); i++) {
-		for (n = 0; n < NROWS && strcmp(rows[n].name, name); n++)
-			;
-		if (n == NROWS || rows[n].kind == HEADING || !option_travels(name))
+		row = find_row(name);
+		if (!row || !option_travels(name))
 			return error_set(
 				e, ERROR_USER,
 				"snapshot %.150s was made with an option --%.32s that this "
 				"hg-vmm does not know",
 				cfg->restore_dir, name);
-		copy = *value || rows[n].kind == TEXT ? strdup(value) : NULL;
-		if (take_and_note(&rows[n], copy, cfg, e))
+		copy = *value || row->kind == TEXT ? strdup(value) : NULL;
+		if (take_and_note(row, copy, cfg, e))
 			return -1;
 	}
 	return 0;
@@ -362,6 +420,8 @@ static int complete(struct vm_config *cfg, struct error *e)
 		return 0;
 	if (!cfg->kernel && !cfg->restore_dir && !cfg->save.dir)
 		return error_set(e, ERROR_USER, "--kernel FILE is missing (see --help)");
+	if (uhyve_config(cfg, e))
+		return -1;
 	if (snapshot_complete(cfg, e) || (cfg->restore && take_travelled(cfg, e)))
 		return -1;
 	if (!cfg->memory.size)
@@ -389,30 +449,45 @@ static int complete(struct vm_config *cfg, struct error *e)
 
 #define FIRST_VALUE 256 /* getopt's value of rows[0]; characters are below */
 
-static void fill_getopt(struct option long_options[NROWS + 1])
+static void fill_option(struct option *o, const char *name, const struct row *row)
+{
+	*o = (struct option){.name = name, .val = FIRST_VALUE + (int)(row - rows)};
+	if (row->kind == TEXT || row->kind == PARSED)
+		o->has_arg = row->argument[0] == '[' ? optional_argument : required_argument;
+}
+
+static void fill_getopt(struct option long_options[NROWS + OPTION_ALIASES + 1])
 {
 	struct option *o = long_options;
 	size_t i;
 
-	for (i = 0; i < NROWS; i++) {
-		if (rows[i].kind == HEADING)
-			continue;
-		o->name = rows[i].name;
-		o->has_arg = no_argument;
-		if (rows[i].kind == TEXT || rows[i].kind == PARSED)
-			o->has_arg =
-				rows[i].argument[0] == '[' ? optional_argument : required_argument;
-		o->flag = NULL;
-		o->val = FIRST_VALUE + (int)i;
-		o++;
-	}
+	for (i = 0; i < NROWS; i++)
+		if (rows[i].kind != HEADING)
+			fill_option(o++, rows[i].name, &rows[i]);
+	for (i = 0; i < OPTION_ALIASES; i++)
+		if (option_aliases[i].name)
+			fill_option(o++, option_aliases[i].name,
+				    find_row(option_aliases[i].option));
 	memset(o, 0, sizeof(*o));
+}
+
+/* What getopt found; NULL: no option. */
+static const struct row *found_row(int opt)
+{
+	size_t i;
+
+	if (opt >= FIRST_VALUE)
+		return &rows[opt - FIRST_VALUE];
+	for (i = 0; i < OPTION_ALIASES; i++)
+		if (option_aliases[i].letter == opt)
+			return find_row(option_aliases[i].option);
+	return NULL;
 }
 
 static enum options_result wrong(int opt, char **argv, struct error *e)
 {
 	if (opt == ':')
-		error_set(e, ERROR_USER, "--%s needs a value", rows[optopt - FIRST_VALUE].name);
+		error_set(e, ERROR_USER, "--%s needs a value", found_row(optopt)->name);
 	else
 		error_set(e, ERROR_USER, "unknown option '%s' (see --help)",
 			  argv[optind > 0 ? optind - 1 : 0]);
@@ -421,7 +496,7 @@ static enum options_result wrong(int opt, char **argv, struct error *e)
 
 enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, struct error *e)
 {
-	struct option long_options[NROWS + 1];
+	struct option long_options[NROWS + OPTION_ALIASES + 1];
 	const struct row *row;
 	int opt;
 
@@ -431,12 +506,13 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 				  .topology = {1, 1, 1},
 				  .hermit.aslr = true,
 				  .sandbox = true};
+	memset(is_given, 0, sizeof(is_given));
 	fill_getopt(long_options);
 	optind = 0; /* glibc: start over, for callers that parse more than once */
-	while ((opt = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
-		if (opt < FIRST_VALUE)
+	while ((opt = getopt_long(argc, argv, "+:m:c:a:e:o:s::", long_options, NULL)) != -1) {
+		row = found_row(opt);
+		if (!row)
 			return wrong(opt, argv, e);
-		row = &rows[opt - FIRST_VALUE];
 		if (!strcmp(row->name, "help"))
 			return print_help();
 		if (!strcmp(row->name, "version")) {

@@ -65,6 +65,8 @@ int parse_size(const char *text, unsigned int shift, uint64_t *bytes)
 	n = strtoull(text, &end, 10);
 	if (suffix_shift(*end))
 		shift = suffix_shift(*end++);
+	if (end != text && suffix_shift(end[-1]) && !strcmp(end, "iB"))
+		end += 2;
 	if (*text < '0' || *text > '9' || *end || errno || n > UINT64_MAX >> shift)
 		return -1;
 	*bytes = n << shift;

@@ -77,54 +77,15 @@ int option_env(char *value, struct vm_config *cfg, struct error *e)
 	return error_set(e, ERROR_USER, "--env %s: there is no such variable here", value);
 }
 
-static int variable_cpus(char *value, struct vm_config *cfg, struct error *e)
-{
-	uint64_t n;
-
-	if (parse_number(value, 1, MAX_CPUS, &n))
-		return error_set(e, ERROR_USER, "HERMIT_CPUS=%s: give a number from 1 to %d%s",
-				 value, MAX_CPUS,
-				 strchr(value, '-') ? "; a range is for HERMIT_ISLE" : "");
-	cfg->cpus = (unsigned int)n;
-	cfg->topology = (struct cpu_topology){1, (unsigned int)n, 1};
-	return 0;
-}
-
-static int variable_memory(char *value, struct vm_config *cfg, struct error *e)
-{
-	uint64_t bytes;
-
-	if (parse_size(value, 0, &bytes) || bytes < MIN_MEMORY || bytes > MAX_MEMORY)
-		return error_set(e, ERROR_USER, "HERMIT_MEM=%s: give a size from 16M to 1024G",
-				 value);
-	cfg->memory.size = bytes & ~4095ull;
-	return 0;
-}
-
-static int variable_verbose(char *value, struct vm_config *cfg, struct error *e)
-{
-	if (strcmp(value, "0") && strcmp(value, "1"))
-		return error_set(e, ERROR_USER, "HERMIT_VERBOSE=%s: give 0 or 1", value);
-	cfg->hermit.verbose = value[0] == '1';
-	return 0;
-}
-
 /* A variable counts when the option that says the same was not given. */
 static int read_variables(struct vm_config *cfg, struct error *e)
 {
-	char *cpus = cfg->cpus_given ? NULL : getenv("HERMIT_CPUS");
-	char *memory = cfg->memory_given ? NULL : getenv("HERMIT_MEM");
-	char *verbose = cfg->hermit.verbose ? NULL : getenv("HERMIT_VERBOSE");
-	char *isle = cfg->isle.wanted ? NULL : getenv("HERMIT_ISLE");
+	const char *cpus = options_given("cpus") ? NULL : getenv("HERMIT_CPUS");
+	const char *isle = cfg->isle.wanted ? NULL : getenv("HERMIT_ISLE");
 
 	if (isle_variables(isle, cpus, cfg, e))
 		return -1;
-	if (cfg->isle.wanted)
-		cpus = NULL; /* they are those of the host, not a number */
-	if ((cpus && variable_cpus(cpus, cfg, e)) || (memory && variable_memory(memory, cfg, e)) ||
-	    (verbose && variable_verbose(verbose, cfg, e)) || unikernel_net_variables(cfg, e))
-		return -1;
-	return 0;
+	return variables_read(cfg, e) || unikernel_net_variables(cfg, e) ? -1 : 0;
 }
 
 int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct error *e)
@@ -132,6 +93,7 @@ int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct
 	cfg->kernel = words[0];
 	cfg->hermit.args = words;
 	cfg->hermit.nargs = (unsigned int)count;
+	cfg->hermit.named = true;
 	if (read_variables(cfg, e))
 		return -1;
 	/* A program says nothing of its own start; its standard error is for its messages. */
@@ -142,6 +104,10 @@ int unikernel_named(char *const *words, int count, struct vm_config *cfg, struct
 
 int unikernel_complete(struct vm_config *cfg, struct error *e)
 {
+	if (cfg->memory.mergeable && (cfg->memory.shared || cfg->memory.huge_page))
+		return error_set(e, ERROR_USER,
+				 "--ksm works on private memory only: neither shared nor "
+				 "hugepages=2M or 1G");
 	if (!cfg->hermit.args) {
 		cfg->hermit.args = (char *const *)&cfg->kernel;
 		cfg->hermit.nargs = 1;
