@@ -11,28 +11,12 @@
 #include <unistd.h>
 
 #include "options/family.h"
+#include "options/table.h"
 #include "snapshot/snapshot.h"
-
-enum kind {
-	HEADING, /* of the rows below it; nothing to be given */
-	TEXT,	 /* the value as it stands, a const char * at `field` */
-	ON,	 /* no value; the bool at `field` becomes true */
-	OFF,	 /* ... or false */
-	PARSED,	 /* parse() reads the value */
-};
-
-struct row {
-	enum kind kind;
-	const char *name;     /* without the dashes; of a heading, its text */
-	const char *argument; /* "[=...]": may be left out, then parse() gets NULL */
-	const char *help;     /* lines of up to 56 columns, or more for a long list */
-	size_t field;
-	int (*parse)(char *value, struct vm_config *cfg, struct error *e);
-};
 
 #define FIELD(name) offsetof(struct vm_config, name)
 
-static const struct row rows[] = {
+const struct row option_rows[] = {
 	{HEADING, "Guest", 0, 0, 0, 0},
 	{TEXT, "kernel", "FILE",
 	 "vmlinux (ELF64, with a PVH note or not), bzImage or\n"
@@ -252,7 +236,10 @@ static const struct row rows[] = {
 	{ON, "help", NULL, "print this", 0, 0},
 };
 
-#define NROWS (sizeof(rows) / sizeof(rows[0]))
+#define rows  option_rows
+#define NROWS (sizeof(option_rows) / sizeof(option_rows[0]))
+
+const size_t option_nrows = NROWS;
 
 static bool is_given[NROWS];
 
@@ -279,59 +266,6 @@ void options_note(const char *name)
 
 	if (row)
 		is_given[row - rows] = true;
-}
-
-static const char examples[] =
-	"\n"
-	"Examples:\n"
-	"  hg-vmm --kernel vmlinux --disk vm.img \\\n"
-	"         --cmdline 'console=hvc0 root=/dev/vda rw'\n"
-	"  hg-vmm --kernel bzImage --initrd rd.img --cpus 4 --memory 2G \\\n"
-	"         --cmdline console=hvc0 --net tap=vm1,bridge=br0 --run-dir /run/vm1 \\\n"
-	"         --daemonize\n"
-	"\n"
-	"Exit status: 0 the guest powered off or was told to quit; 1 failure;\n"
-	"2 wrong usage.\n";
-
-#define HELP_COLUMN 22
-
-static void print_row(const struct row *row)
-{
-	const char *line = row->help, *end;
-	int used;
-
-	if (row->kind == HEADING) {
-		printf("\n%s:\n", row->name);
-		return;
-	}
-	used = printf("  --%s%s%s", row->name, row->argument && row->argument[0] != '[' ? " " : "",
-		      row->argument ? row->argument : "");
-	if (used >= HELP_COLUMN - 1) {
-		putchar('\n');
-		used = 0;
-	}
-	for (; line; line = *end ? end + 1 : NULL, used = 0) {
-		end = strchrnul(line, '\n');
-		printf("%*s%.*s\n", HELP_COLUMN - used, "", (int)(end - line), line);
-	}
-}
-
-static enum options_result print_help(void)
-{
-	const struct option_alias *a = option_aliases;
-	size_t i;
-
-	puts("Usage: hg-vmm --kernel FILE [option]...\n"
-	     "       hg-vmm [option]... UNIKERNEL [argument]...\n"
-	     "Runs one virtual machine on KVM until its guest powers off.");
-	for (i = 0; i < NROWS; i++)
-		print_row(&rows[i]);
-	puts("\nOther names, as uhyve has them:");
-	for (; a < option_aliases + OPTION_ALIASES; a++)
-		printf("    -%c%s%s for --%s\n", a->letter, a->name ? ", --" : "",
-		       a->name ? a->name : "", a->option);
-	fputs(examples, stdout);
-	return OPTIONS_EXIT;
 }
 
 static int take(const struct row *row, char *value, struct vm_config *cfg, struct error *e)
@@ -514,7 +448,7 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 		if (!row)
 			return wrong(opt, argv, e);
 		if (!strcmp(row->name, "help"))
-			return print_help();
+			return options_help();
 		if (!strcmp(row->name, "version")) {
 			puts("hg-vmm " HG_VERSION);
 			return OPTIONS_EXIT;
