@@ -5,11 +5,14 @@
  */
 #include <unistd.h>
 
+#include "guest_console.h"
+
 int main(void)
 {
 	static const char mark[] = "bench-guest-init\n", answer[] = "bench-answer\n";
 	char line[256];
 
+	wait_for_console();
 	if (write(1, mark, sizeof(mark) - 1) < 0)
 		return 1;
 	while (read(0, line, sizeof(line)) > 0)

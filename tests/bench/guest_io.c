@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "guest_console.h"
 #include "net.h"
 
 #define DISK	  "/dev/vda"
@@ -199,6 +200,7 @@ static void measure_network(void)
 
 int main(void)
 {
+	wait_for_console();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("bench-guest-init\n");
 	mkdir("/dev", 0755);

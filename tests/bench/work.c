@@ -75,6 +75,7 @@ void measure_first(const struct vmm *vmm)
 			vm_failed(&vm, vmm);
 		MARK(MARK_END);
 		vm_end(&vm);
+		nap(500);
 	}
 }
 
