@@ -41,10 +41,12 @@ def lan(nest: Nest) -> Nest:
     return nest
 
 
-@pytest.mark.parametrize("abi", ABIS)
-def test_a_unikernel_talks_to_the_host(lan: Nest, abi: str) -> None:
+@pytest.mark.parametrize(
+    ("abi", "keys"), [("core", ""), ("v1", ""), ("v2", ",vhost=on"), ("v2", ",vhost=off")]
+)
+def test_a_unikernel_talks_to_the_host(lan: Nest, abi: str, keys: str) -> None:
     done = lan.run(
-        f"hg-vmm --net tap=u0,bridge=bru --ip 10.79.0.2 /nest/guests/net-{abi}", seconds=90
+        f"hg-vmm --net tap=u0,bridge=bru{keys} --ip 10.79.0.2 /nest/guests/net-{abi}", seconds=90
     )
     assert (done.status, done.output) == (42, "the host answers\n")
 
@@ -127,10 +129,10 @@ def test_a_port_alone_is_forwarded_without_a_tap(passt: Nest) -> None:
 def test_what_a_network_cannot_be_is_said(lan: Nest) -> None:
     for options, says in {
         "--net tap=a --net tap=b": "a unikernel has one network",
-        "--net tap=a,vhost=on": "vhost=on does not go with a unikernel",
+        "--net tap=a,vhost=on": "vhost=on does not go with a HermitCore image",
         "--ip 10.0.0.256": "give ADDRESS[/BITS]",
     }.items():
-        done = lan.run(f"hg-vmm {options} /nest/guests/net-v2")
+        done = lan.run(f"hg-vmm {options} /nest/guests/net-core")
         assert (done.status, says in done.output) == (2, True), done.output
     done = lan.run("HERMIT_IP=10.0.0.300 hg-vmm /nest/guests/net-core")
     assert (done.status, "HERMIT_IP=10.0.0.300: give an IPv4 address" in done.output) == (2, True)

@@ -45,7 +45,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	CHECK(dev);
 	hermit.nic = nic_create(dev, &no_vm);
 	CHECK(hermit.nic);
-	virtio_pci_attach(&pci, dev, &no_vm, &ports, &mmio);
+	CHECK(virtio_pci_attach(&pci, dev, &no_vm, &ports, &mmio) == 0);
 	return 0;
 }
 

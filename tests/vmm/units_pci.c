@@ -31,7 +31,7 @@ static void start(uint64_t features)
 	peer = ends[1];
 	dev = net_create_fds(&mem, &loop, ends, &cfg, &err);
 	CHECK(dev);
-	virtio_pci_attach(&pci, dev, &no_vm, &ports, &mmio);
+	CHECK(virtio_pci_attach(&pci, dev, &no_vm, &ports, &mmio) == 0);
 	CHECK(pci_start(&pci, features, SIZE));
 }
 

@@ -21,14 +21,15 @@
 
 #define FIRST_VECTOR 32 /* of a C kernel's interrupts */
 
-static int check(const struct vm_config *cfg, struct error *e)
+static int check(const struct vm *vm, struct error *e)
 {
-	if (cfg->nnets > 1)
+	if (vm->cfg->nnets > 1)
 		return error_set(e, ERROR_USER, "--net: a unikernel has one network");
-	if (cfg->nets[0].need_vhost)
-		return error_set(e, ERROR_USER,
-				 "--net: vhost=on does not go with a unikernel, whose interrupts "
-				 "are not vhost's kind; leave it out");
+	if (vm->cfg->nets[0].need_vhost && vm->hermit->image.abi == HERMIT_C)
+		return error_set(
+			e, ERROR_USER,
+			"--net: vhost=on does not go with a HermitCore image, which has no "
+			"rings that the kernel could serve");
 	return 0;
 }
 
@@ -47,12 +48,13 @@ static int attach(struct vm *vm, struct virtio_dev *dev, struct error *e)
 				 "address without it");
 		return 0;
 	}
-	if (vm->cfg->packed_rings)
+	if (vm->cfg->packed_rings && !dev->split_only)
 		dev->features |= 1ull << VIRTIO_F_RING_PACKED;
 	vm->pci = calloc(1, sizeof(*vm->pci));
 	if (!vm->pci)
 		return error_set(e, ERROR_MACHINE, "out of memory");
-	virtio_pci_attach(vm->pci, dev, &vm->vm_fd, &vm->ports, &vm->mmio);
+	if (virtio_pci_attach(vm->pci, dev, &vm->vm_fd, &vm->ports, &vm->mmio))
+		return error_set(e, ERROR_MACHINE, "virtio-net: %s", strerror(errno));
 	h->has_pci = true;
 	return 0;
 }
@@ -64,10 +66,10 @@ int unikernel_open_network(struct vm *vm, struct error *e)
 
 	if (!vm->cfg->nnets)
 		return 0;
-	if (check(vm->cfg, e))
+	if (check(vm, e))
 		return -1;
-	/* It would signal by an eventfd, which cannot hold an INTx up until the guest looks. */
-	net.no_vhost = true;
+	if (vm->hermit->image.abi == HERMIT_C)
+		net.no_vhost = true;
 	dev = net_create(&vm->mem, &vm->loop, &net, e);
 	if (!dev)
 		return -1;

@@ -8,6 +8,9 @@
 #include <linux/virtio_pci.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "virtio/notifiers.h"
 
 #define VENDOR	      0x1af4
 #define DEVICE	      0x1040 /* and the device's type (4.1.2) */
@@ -305,12 +308,21 @@ static void access_common(struct virtio_dev *dev, unsigned int at, bool write, u
 	}
 }
 
+/* Who is to be told of queue i's notifications; -1: notify() in the vCPU. */
+static int kick_fd(const struct virtio_dev *dev, unsigned int i)
+{
+	if (dev->notifiers)
+		return dev->notifiers->kick[i];
+	return dev->notify_inline || (dev->kick_queues && i >= dev->kick_queues) ? -1
+										 : dev->kick.fd;
+}
+
 /* What KVM did not take: control queues, and notifications of an odd width. */
 static void notify(struct virtio_dev *dev, unsigned int queue)
 {
 	if (queue >= dev->nqueues || !virtio_is_running(dev))
 		return;
-	if (!dev->notify_inline && (!dev->kick_queues || queue < dev->kick_queues)) {
+	if (!dev->notifiers && kick_fd(dev, queue) >= 0) {
 		virtio_kick_later(dev);
 		return;
 	}
@@ -340,26 +352,48 @@ void virtio_pci_window(void *opaque, uint64_t offset, bool write, uint8_t *data,
 	}
 }
 
-void virtio_pci_attach(struct virtio_pci *p, struct virtio_dev *dev, const int *vm_fd,
-		       struct bus *ports, struct bus *mmio)
+/*
+ * With vhost the kernel serves the rings.  Its signal cannot go to the guest by itself: an irqfd
+ * raises a line for no longer than the EOI, and this one has to stay up until the ISR is read.
+ */
+static void on_used(void *arg, uint32_t events)
+{
+	struct virtio_pci *p = arg;
+	uint64_t count;
+
+	(void)events;
+	if (read(p->used.fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	p->dev->interrupts++;
+	atomic_fetch_or(&p->dev->isr, VIRTIO_MMIO_INT_VRING);
+	irq_pulse(&p->dev->irq);
+}
+
+int virtio_pci_attach(struct virtio_pci *p, struct virtio_dev *dev, const int *vm_fd,
+		      struct bus *ports, struct bus *mmio)
 {
 	p->dev = dev;
+	p->used = (struct loop_source){.fd = -1, .fn = on_used, .arg = p};
 	dev->irq = (struct irq){.vm_fd = vm_fd, .gsi = PCI_GSI, .level = true};
 	virtio_pci_reset(p);
 	bus_claim(ports, PCI_ADDRESS_PORT, 4, virtio_pci_address, p, false);
 	bus_claim(ports, PCI_DATA_PORT, 4, virtio_pci_data, p, false);
 	bus_claim(mmio, PCI_WINDOW_GPA, PCI_WINDOW_BYTES, virtio_pci_window, p, false);
+	if (!dev->notifiers)
+		return 0;
+	p->used.fd = dev->notifiers->call;
+	return loop_add(dev->loop, &p->used, EPOLLIN);
 }
 
 int virtio_pci_connect(const struct virtio_pci *p, int vm_fd)
 {
-	const struct virtio_dev *dev = p->dev;
-	unsigned int i, count = dev->kick_queues ? dev->kick_queues : dev->nqueues;
-	struct kvm_ioeventfd io = {.len = 2, .fd = dev->kick.fd}; /* 4.1.5.2: 16 bits */
+	struct kvm_ioeventfd io = {.len = 2}; /* 4.1.5.2: 16 bits */
+	unsigned int i;
 
-	for (i = 0; i < count && !dev->notify_inline; i++) {
+	for (i = 0; i < p->dev->nqueues; i++) {
 		io.addr = PCI_WINDOW_GPA + PCI_NOTIFY_AT + PCI_NOTIFY_STEP * i;
-		if (ioctl(vm_fd, KVM_IOEVENTFD, &io))
+		io.fd = kick_fd(p->dev, i);
+		if (io.fd >= 0 && ioctl(vm_fd, KVM_IOEVENTFD, &io))
 			return -1;
 	}
 	return 0;

@@ -32,13 +32,15 @@
 
 struct virtio_pci {
 	struct virtio_dev *dev;
+	struct loop_source used;	  /* vhost's eventfd: it used a queue */
 	uint32_t address;		  /* what was written to CF8 */
 	uint8_t config[PCI_CONFIG_BYTES]; /* configuration space of the function */
 };
 
-/* Puts dev on the bus: its interrupt, and its place among ports and in memory. */
-void virtio_pci_attach(struct virtio_pci *p, struct virtio_dev *dev, const int *vm_fd,
-		       struct bus *ports, struct bus *mmio);
+/* Puts dev on the bus: its interrupt, and its place among ports and in memory.  0, or -1 with
+ * errno. */
+int virtio_pci_attach(struct virtio_pci *p, struct virtio_dev *dev, const int *vm_fd,
+		      struct bus *ports, struct bus *mmio);
 
 /* As after power on.  The device itself is virtio_reset()'s business. */
 void virtio_pci_reset(struct virtio_pci *p);

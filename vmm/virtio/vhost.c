@@ -44,17 +44,20 @@ static int set_memory(struct vhost *v)
 	union {
 		struct vhost_memory head;
 		uint8_t room[sizeof(struct vhost_memory) + 2 * sizeof(struct vhost_memory_region)];
-	} table = {.head.nregions = 1};
+	} table = {0};
 	struct vhost_memory_region *r = table.head.regions;
 
-	r[0] = (struct vhost_memory_region){.memory_size = m->low,
-					    .userspace_addr = (uintptr_t)memory_at(m, 0, m->low)};
-	if (m->size > m->low) {
-		r[1] = (struct vhost_memory_region){.guest_phys_addr = m->high,
-						    .memory_size = m->size - m->low};
-		r[1].userspace_addr = (uintptr_t)memory_at(m, m->high, r[1].memory_size);
-		table.head.nregions = 2;
+	if (m->low) { /* a unikernel's may lie above the hole as a whole */
+		*r = (struct vhost_memory_region){.memory_size = m->low};
+		r++->userspace_addr = (uintptr_t)memory_at(m, 0, m->low);
 	}
+	if (m->size > m->low) {
+		*r = (struct vhost_memory_region){.guest_phys_addr = m->high,
+						  .memory_size = m->size - m->low};
+		r->userspace_addr = (uintptr_t)memory_at(m, m->high, r->memory_size);
+		r++;
+	}
+	table.head.nregions = (uint32_t)(r - table.head.regions);
 	return ioctl(v->fd, VHOST_SET_MEM_TABLE, &table);
 }
 
