@@ -254,6 +254,7 @@ static json_t *closefd(struct vm *vm, struct control *c, json_t *args, char *tex
 static const struct command commands[] = {
 	{"balloon", qmp_balloon},
 	{"block_resize", qmp_block_resize},
+	{"block_set_io_throttle", qmp_block_throttle},
 	{"closefd", closefd},
 	{"cont", cont},
 	{"getfd", getfd},

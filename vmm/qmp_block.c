@@ -63,28 +63,68 @@ json_t *qmp_query_blockstats(struct vm *vm, struct control *c, json_t *args, cha
 	return list;
 }
 
-json_t *qmp_block_resize(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+/* The disk that args name, or NULL with text filled. */
+static struct virtio_dev *disk_of(struct vm *vm, json_t *args, char *text, size_t len)
 {
 	const char *device = json_string_value(json_object_get(args, "device"));
-	json_t *size = json_object_get(args, "size");
 	char name[NAME_LEN];
 	unsigned int i;
 
+	for (i = 0; device && i < vm->cfg->ndisks; i++) {
+		disk_name(name, i);
+		if (!strcmp(name, device))
+			return vm->disks[i];
+	}
+	snprintf(text, len, "Cannot find device '%.32s'", device ? device : "");
+	return NULL;
+}
+
+json_t *qmp_block_resize(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	json_t *size = json_object_get(args, "size");
+	struct virtio_dev *disk;
+
 	(void)c;
-	if (!device || !json_is_integer(size) || json_integer_value(size) < 0) {
+	if (!json_object_get(args, "device") || !json_is_integer(size) ||
+	    json_integer_value(size) < 0) {
 		snprintf(text, len, "block_resize needs 'device' (disk0) and 'size' in bytes");
 		return NULL;
 	}
-	for (i = 0; i < vm->cfg->ndisks; i++) {
-		disk_name(name, i);
-		if (strcmp(name, device))
-			continue;
-		if (blk_resize(vm->disks[i], (uint64_t)json_integer_value(size), text, len))
-			return NULL;
-		return json_object();
+	disk = disk_of(vm, args, text, len);
+	if (!disk || blk_resize(disk, (uint64_t)json_integer_value(size), text, len))
+		return NULL;
+	return json_object();
+}
+
+/* The rate `key` of args into *rate, which stays as it is without one; -1 with text filled. */
+static int take_rate(json_t *args, const char *key, int64_t *rate, char *text, size_t len)
+{
+	json_t *value = json_object_get(args, key);
+
+	if (!value)
+		return 0;
+	*rate = json_integer_value(value);
+	if (json_is_integer(value) && *rate >= 0 && *rate <= (int64_t)RATE_MAX)
+		return 0;
+	snprintf(text, len, "'%s' is from 0 (no limit) to %llu", key, RATE_MAX);
+	return -1;
+}
+
+/* QEMU's, with `bps` and `iops` alone: limits of reads or writes by themselves there are none. */
+json_t *qmp_block_throttle(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
+{
+	struct virtio_dev *disk = disk_of(vm, args, text, len);
+	int64_t bps = -1, iops = -1;
+
+	(void)c;
+	if (!disk || take_rate(args, "bps", &bps, text, len) ||
+	    take_rate(args, "iops", &iops, text, len))
+		return NULL;
+	if (blk_set_rate(disk, iops, bps)) {
+		snprintf(text, len, "the limit cannot be set: %s", strerror(errno));
+		return NULL;
 	}
-	snprintf(text, len, "Cannot find device '%.32s'", device);
-	return NULL;
+	return json_object();
 }
 
 static void on_error(void *arg, unsigned int index, bool write, int error)

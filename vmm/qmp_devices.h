@@ -11,12 +11,14 @@ json_t *qmp_query_balloon(struct vm *vm, struct control *c, json_t *args, char *
 json_t *qmp_balloon_stats(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
 
 /*
- * qmp_block.c: QEMU's `query-blockstats` and `block_resize`; disks are called disk0, disk1, ...
+ * qmp_block.c: QEMU's `query-blockstats`, `block_resize` and `block_set_io_throttle`; disks are
+ * called disk0, disk1, ...
  * qmp_block_errors() makes their failures BLOCK_IO_ERROR events.
  */
 json_t *qmp_query_blockstats(struct vm *vm, struct control *c, json_t *args, char *text,
 			     size_t len);
 json_t *qmp_block_resize(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
+json_t *qmp_block_throttle(struct vm *vm, struct control *c, json_t *args, char *text, size_t len);
 void qmp_block_errors(struct vm *vm);
 
 #endif

@@ -77,30 +77,37 @@ static void on_timer(void *arg, uint32_t events)
 	r->resume(r->arg);
 }
 
-int ratelimit_init(struct ratelimit *r, struct loop *loop, const struct rate_config *cfg,
-		   void (*resume)(void *arg), void *arg)
+int ratelimit_set(struct ratelimit *r, const struct rate_config *cfg)
 {
-	uint64_t now;
+	const struct itimerspec at_once = {.it_value.tv_nsec = 1};
+	uint64_t now = ratelimit_now();
 
-	memset(r, 0, sizeof(*r));
-	if (!cfg->ops && !cfg->bytes)
+	if (!r->limited && !cfg->ops && !cfg->bytes)
 		return 0;
-	now = ratelimit_now();
 	bucket_init(&r->ops, cfg->ops, cfg->ops_burst, now);
 	bucket_init(&r->bytes, cfg->bytes, cfg->bytes_burst, now);
-	r->loop = loop;
-	r->resume = resume;
-	r->arg = arg;
+	if (r->limited) /* what waits looks again at once: at the new rate it may be free to go */
+		return r->waiting ? timerfd_settime(r->timer.fd, 0, &at_once, NULL) : 0;
 	r->timer = (struct loop_source){.fn = on_timer, .arg = r};
 	r->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (r->timer.fd < 0)
 		return -1;
-	if (loop_add(loop, &r->timer, EPOLLIN)) {
+	if (loop_add(r->loop, &r->timer, EPOLLIN)) {
 		close(r->timer.fd);
 		return -1;
 	}
 	r->limited = true;
 	return 0;
+}
+
+int ratelimit_init(struct ratelimit *r, struct loop *loop, const struct rate_config *cfg,
+		   void (*resume)(void *arg), void *arg)
+{
+	memset(r, 0, sizeof(*r));
+	r->loop = loop;
+	r->resume = resume;
+	r->arg = arg;
+	return ratelimit_set(r, cfg);
 }
 
 void ratelimit_close(struct ratelimit *r)

@@ -59,6 +59,8 @@ struct ratelimit {
 /* Without a limit in cfg nothing is opened.  0, or -1 with errno. */
 int ratelimit_init(struct ratelimit *r, struct loop *loop, const struct rate_config *cfg,
 		   void (*resume)(void *arg), void *arg);
+/* Another rate for one that was made, from now on; a cfg of zeros: none.  0, or -1 with errno. */
+int ratelimit_set(struct ratelimit *r, const struct rate_config *cfg);
 void ratelimit_close(struct ratelimit *r);
 
 /* The slow halves of the two below. */

@@ -129,6 +129,10 @@ def test_a_disk_grows_under_a_running_guest(nest: Nest) -> None:
         vm.qmp("block_resize", device="disk0", size=4 * MIB)
     with pytest.raises(QmpFailed, match="Cannot find device"):
         vm.qmp("block_resize", device="disk9", size=4 * MIB)
+    vm.qmp("block_set_io_throttle", device="disk0", bps=64 * MIB, iops=10000)
+    with pytest.raises(QmpFailed, match="no limit"):
+        vm.qmp("block_set_io_throttle", device="disk0", bps=-1)
+    vm.qmp("block_set_io_throttle", device="disk0", bps=0, iops=0)
     vm.qmp("block_resize", device="disk0", size=16 * MIB)
     vm.finish()
     assert "end-of-disk" in nest.sh(f"tail -c 512 {IMAGE} | head -c 11")

@@ -181,6 +181,34 @@ static void limits_are_kept(void)
 	remove_files();
 }
 
+static void a_limit_is_changed_while_requests_wait(void)
+{
+	struct disk_config cfg = {.path = base};
+	struct virtio_dev *dev;
+	uint64_t start;
+	unsigned int i;
+
+	prepare(MIB(1));
+	dev = open_disk(&cfg);
+	CHECK(blk_set_rate(dev, -1, -1) == 0 && blk_set_rate(dev, 0, 0) == 0);
+	CHECK(blk_set_rate(dev, 1, -1) == 0);
+	for (i = 0; i < SLOTS; i++)
+		put_request(i, VIRTIO_BLK_T_IN, i * 8, 4096);
+	reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	for (i = 0; i < 5; i++)
+		loop_once(&loop, 20);
+	CHECK(blk_throttled(dev) && used_index(&mem, 0) < SLOTS);
+	/* Without the change, this would take as many seconds as there are requests. */
+	start = ratelimit_now();
+	CHECK(blk_set_rate(dev, 0, -1) == 0);
+	while (used_index(&mem, 0) < SLOTS)
+		loop_once(&loop, 1000);
+	CHECK(ratelimit_now() - start < 10000 * MS);
+	CHECK(blk_set_rate(dev, -1, 1 << 20) == 0 && blk_set_rate(dev, 5, 0) == 0);
+	dev->ops->destroy(dev);
+	remove_files();
+}
+
 static const struct unit_test tests[] = {
 	TEST(a_disk_is_what_was_written),
 	TEST(disks_do_without_io_uring),
@@ -190,6 +218,7 @@ static const struct unit_test tests[] = {
 	TEST(write_through_is_the_drivers_choice),
 	TEST(a_disk_has_its_serial_and_queues),
 	TEST(limits_are_kept),
+	TEST(a_limit_is_changed_while_requests_wait),
 	{NULL, NULL},
 };
 

@@ -299,6 +299,21 @@ uint64_t blk_throttled(const struct virtio_dev *dev)
 	return ((const struct blk *)dev)->limit.waits;
 }
 
+int blk_set_rate(struct virtio_dev *dev, int64_t ops, int64_t bytes)
+{
+	struct ratelimit *r = &((struct blk *)dev)->limit;
+	struct rate_config cfg = {.ops = r->ops.rate,
+				  .ops_burst = r->ops.burst,
+				  .bytes = r->bytes.rate,
+				  .bytes_burst = r->bytes.burst};
+
+	if (ops >= 0)
+		cfg.ops = ops, cfg.ops_burst = 0;
+	if (bytes >= 0)
+		cfg.bytes = bytes, cfg.bytes_burst = 0;
+	return ratelimit_set(r, &cfg);
+}
+
 int blk_resize(struct virtio_dev *dev, uint64_t size, char *text, size_t len)
 {
 	struct blk *b = (struct blk *)dev;

@@ -33,6 +33,9 @@ const struct blk_stats *blk_get_stats(const struct virtio_dev *dev);
 uint64_t blk_size(const struct virtio_dev *dev);      /* bytes */
 uint64_t blk_throttled(const struct virtio_dev *dev); /* how often requests had to wait */
 
+/* Requests and bytes a second, 0 for no limit, below 0 for as it is.  0, or -1 with errno. */
+int blk_set_rate(struct virtio_dev *dev, int64_t ops, int64_t bytes);
+
 /* A new size in bytes, and the driver is told.  0, or -1 with a reason in text. */
 int blk_resize(struct virtio_dev *dev, uint64_t size, char *text, size_t len);
 
