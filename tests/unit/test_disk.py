@@ -36,10 +36,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sparse = folder / "guest.img"
     with sparse.open("wb") as stream:
         stream.truncate(64 * MIB)
+    (program := image_of(folder / "unikernel", 100)).chmod(0o755)
     return disk.make(
         folder / "disk.img",
         bzimage=image_of(folder / "bzImage", 3 * MIB),
-        kernels={"odd \"name' $x": image_of(folder / "vmlinux", 1 * MIB, b"v")},
+        kernels={
+            "odd \"name' $x": image_of(folder / "vmlinux", 1 * MIB, b"v"),
+            "unikernel": program,
+        },
         images={"guest.img": sparse},
         append='a="b c"',
         grub_timeout=3,
@@ -111,11 +115,13 @@ def test_root_file_system_is_clean_and_has_the_files(made: Path) -> None:
     assert "console=ttyS0,115200 console=tty0 'a=b c'" in text
     assert "set timeout=3" in text
     assert "terminal_output console serial" in text
-    listing = run.capture(
-        ["debugfs", "-R", f"stat {disk.IMAGES}/guest.img", f"{made}?offset={disk.ROOT_START}"]
+    image, program = (
+        run.capture(["debugfs", "-R", f"stat {name}", f"{made}?offset={disk.ROOT_START}"])
+        for name in (f"{disk.IMAGES}/guest.img", f"{disk.KERNELS}/unikernel")
     )
-    assert f"Size: {64 * MIB}" in listing
-    assert "User:     0" in listing and "Mode:  0644" in listing
+    assert f"Size: {64 * MIB}" in image
+    assert "User:     0" in image and "Mode:  0644" in image
+    assert "User:     0" in program and "Mode:  0755" in program
 
 
 def test_image_is_sparse(made: Path) -> None:
