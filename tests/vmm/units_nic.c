@@ -290,6 +290,16 @@ static void wrong_addresses_are_refused(void)
 		      strstr(err.text, "--ip"));
 }
 
+static void uhyve_says_it_so(void)
+{
+	static struct vm_config cfg;
+
+	CHECK(parse(&cfg, "-n", "tap:mine,mtu=1400") == OPTIONS_RUN);
+	CHECK(!strcmp(cfg.nets[0].tap, "mine") && cfg.nets[0].mtu == 1400);
+	CHECK(parse(&cfg, "--net", "tap") == OPTIONS_RUN && !strcmp(cfg.nets[0].tap, "tap10"));
+	CHECK(parse(&cfg, "--net", "tap:") == OPTIONS_ERROR && err.code == ERROR_USER);
+}
+
 static void variables_say_the_same(void)
 {
 	static struct vm_config cfg;
@@ -366,6 +376,7 @@ static const struct unit_test tests[] = {
 	TEST(a_capture_that_fails_harms_nobody),
 	TEST(addresses_are_completed),
 	TEST(wrong_addresses_are_refused),
+	TEST(uhyve_says_it_so),
 	TEST(variables_say_the_same),
 	TEST(an_isle_has_the_network_of_isles_or_another),
 	TEST(wrong_variables_are_refused),

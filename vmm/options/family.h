@@ -36,7 +36,7 @@ bool options_given(const char *name);
 void options_note(const char *name); /* something else has said it */
 
 /* uhyve.c */
-#define OPTION_ALIASES 6
+#define OPTION_ALIASES 7
 extern const struct option_alias {
 	char letter;
 	const char *name; /* NULL: a letter only */

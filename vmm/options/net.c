@@ -5,6 +5,8 @@
 #include "options/family.h"
 #include "options/params.h"
 
+#define UHYVE_TAP "tap10" /* what it takes when no name is given */
+
 static int parse_mac(const char *text, void *to)
 {
 	unsigned int b[6], i;
@@ -91,6 +93,14 @@ static int check(struct net_config *net, bool passt, struct error *e)
 	return 0;
 }
 
+/* As uhyve is told: `tap:NAME`, or `tap` alone. */
+static char *from_uhyve(char *value)
+{
+	if (!strncmp(value, "tap:", 4))
+		value[3] = '=';
+	return strcmp(value, "tap") ? value : strdup("tap=" UHYVE_TAP);
+}
+
 int option_net(char *value, struct vm_config *cfg, struct error *e)
 {
 	struct net_config *net = &cfg->nets[cfg->nnets];
@@ -122,6 +132,9 @@ int option_net(char *value, struct vm_config *cfg, struct error *e)
 	if (cfg->nnets == MAX_NETS)
 		return error_set(e, ERROR_USER, "--net: at most %d networks", MAX_NETS);
 	net->pairs = 1;
+	value = from_uhyve(value);
+	if (!value)
+		return error_set(e, ERROR_MACHINE, "out of memory");
 	if (params_parse("--net", value, known, e))
 		return -1;
 	inherit(&net->rx, &both);

@@ -443,7 +443,7 @@ enum options_result options_parse(int argc, char **argv, struct vm_config *cfg, 
 	memset(is_given, 0, sizeof(is_given));
 	fill_getopt(long_options);
 	optind = 0; /* glibc: start over, for callers that parse more than once */
-	while ((opt = getopt_long(argc, argv, "+:m:c:a:e:o:s::", long_options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+:m:c:a:e:o:s::n:", long_options, NULL)) != -1) {
 		row = found_row(opt);
 		if (!row)
 			return wrong(opt, argv, e);

@@ -17,8 +17,13 @@
 #define GDB_PORT  "6677"
 
 const struct option_alias option_aliases[OPTION_ALIASES] = {
-	{'m', "memory-size", "memory"}, {'c', "cpu-count", "cpus"}, {'a', NULL, "affinity"},
-	{'e', "env-vars", "env"},	{'o', NULL, "output"},	    {'s', NULL, "gdb-port"},
+	{'m', "memory-size", "memory"},
+	{'c', "cpu-count", "cpus"},
+	{'a', NULL, "affinity"},
+	{'e', "env-vars", "env"},
+	{'o', NULL, "output"},
+	{'s', NULL, "gdb-port"},
+	{'n', NULL, "net"},
 };
 
 int option_affinity(char *value, struct vm_config *cfg, struct error *e)
