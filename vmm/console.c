@@ -13,15 +13,19 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "console_log.h"
+
 #define MASK	   (CONSOLE_BACKLOG - 1)
 #define FLUSH_NS   1000000 /* output is collected this long: one wake-up for many small writes */
 #define ESCAPE_KEY 0x1d	   /* CTRL+] */
+#define FIRST_SEQ  (1ull << 32)
 
 struct client {
 	struct loop_source src;
 	struct console *con;
 	uint64_t pos;	 /* stream position of the next byte to send */
-	uint64_t seq;	 /* order of arrival, from 1; 0: free slot */
+	uint64_t seq;	 /* the lowest types; 0: free slot */
+	bool viewer;	 /* has closed its side: it never types */
 	uint32_t events; /* what the loop watches for */
 };
 
@@ -31,12 +35,11 @@ struct console {
 	uint8_t ring[CONSOLE_BACKLOG];
 	uint64_t end; /* stream position of the next byte of output */
 	uint64_t log_pos, tty_pos;
-	int log_fd, old_log_fd;
-	uint64_t log_size;
+	struct console_log log;
 	struct loop_source timer, listener, tty;
 	bool timer_armed;
 	struct client clients[CONSOLE_MAX_CLIENTS];
-	uint64_t next_seq;
+	uint64_t next_seq, first_seq; /* of who comes next, and of who takes the keyboard */
 	uint8_t input[CONSOLE_INPUT];
 	size_t input_len;
 	struct termios saved;
@@ -52,40 +55,15 @@ static size_t piece(const struct console *con, uint64_t pos, const uint8_t **dat
 	return n < room ? n : room;
 }
 
-/* console.log becomes console.log.1 by copying: no file is opened once the sandbox is on. */
-static void rotate_log(struct console *con)
-{
-	uint8_t buf[8192];
-	off_t at = 0;
-	ssize_t n;
-
-	if (ftruncate(con->old_log_fd, 0))
-		return;
-	while ((n = pread(con->log_fd, buf, sizeof(buf), at)) > 0) {
-		if (pwrite(con->old_log_fd, buf, n, at) != n)
-			break;
-		at += n;
-	}
-	if (ftruncate(con->log_fd, 0) == 0)
-		con->log_size = 0;
-}
-
 static void flush_log(struct console *con)
 {
 	const uint8_t *data;
-	ssize_t n;
+	size_t n;
 
-	while (con->log_fd >= 0 && con->log_pos < con->end) {
+	for (; con->log_pos < con->end; con->log_pos += n) {
 		n = piece(con, con->log_pos, &data);
-		if (con->log_size + n > CONSOLE_LOG_MAX)
-			rotate_log(con);
-		n = write(con->log_fd, data, n);
-		if (n <= 0)
-			break; /* a full disk loses log lines, never the VM */
-		con->log_size += n;
-		con->log_pos += n;
+		console_log_write(&con->log, data, n);
 	}
-	con->log_pos = con->end;
 }
 
 static void flush_tty(struct console *con)
@@ -109,7 +87,7 @@ static struct client *writer(struct console *con)
 	struct client *c, *first = NULL;
 
 	for (c = con->clients; c < con->clients + CONSOLE_MAX_CLIENTS; c++)
-		if (c->seq && (!first || c->seq < first->seq))
+		if (c->seq && !c->viewer && (!first || c->seq < first->seq))
 			first = c;
 	return first;
 }
@@ -118,13 +96,36 @@ static struct client *writer(struct console *con)
 static void watch(struct client *c)
 {
 	struct console *con = c->con;
-	uint32_t events = c->pos < con->end ? EPOLLIN | EPOLLOUT : EPOLLIN;
+	uint32_t events = (c->pos < con->end ? EPOLLOUT : 0) | (c->viewer ? 0 : EPOLLIN);
 
 	if (c == writer(con) && con->input_len == CONSOLE_INPUT)
 		events &= ~EPOLLIN;
 	if (events != c->events)
 		loop_change(con->loop, &c->src, events);
 	c->events = events;
+}
+
+/* Who may type has changed. */
+static void watch_writers(struct client *before, struct client *now)
+{
+	if (before)
+		watch(before);
+	if (now && now != before)
+		watch(now);
+}
+
+bool console_steal(struct console *con)
+{
+	struct client *c, *newest = NULL, *before = writer(con);
+
+	for (c = con->clients; c < con->clients + CONSOLE_MAX_CLIENTS; c++)
+		if (c->seq && !c->viewer && (!newest || c->seq > newest->seq))
+			newest = c;
+	if (!newest)
+		return false;
+	newest->seq = --con->first_seq;
+	watch_writers(before, newest);
+	return true;
 }
 
 static void drop(struct client *c)
@@ -256,6 +257,11 @@ static void on_client(void *arg, uint32_t events)
 		watch(c); /* it became the writer while the guest takes nothing: it waits, too */
 		return;
 	}
+	if (n == 0 && !(events & (EPOLLHUP | EPOLLERR))) { /* its side alone: it goes on reading */
+		c->viewer = true;
+		watch_writers(c, writer(con));
+		return;
+	}
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		drop(c);
 		return;
@@ -287,7 +293,7 @@ static void on_connect(void *arg, uint32_t events)
 	}
 	*c = (struct client){.src = {.fd = fd, .fn = on_client, .arg = c}, .con = con};
 	c->pos = con->end > CONSOLE_BACKLOG ? con->end - CONSOLE_BACKLOG : 0;
-	c->seq = ++con->next_seq;
+	c->seq = con->next_seq++;
 	c->events = EPOLLIN;
 	if (loop_add(con->loop, &c->src, EPOLLIN)) {
 		c->seq = 0;
@@ -363,19 +369,6 @@ static void open_tty(struct console *con)
 		fputs("hg-vmm: CTRL+] then x ends the VM\r\n", stderr);
 }
 
-static int open_log(struct console *con, const char *path, struct error *e)
-{
-	char old[4096];
-
-	snprintf(old, sizeof(old), "%s.1", path);
-	/* Appending, so that whoever empties it finds no hole before the next line. */
-	con->log_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-	con->old_log_fd = open(old, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (con->log_fd < 0 || con->old_log_fd < 0)
-		return error_set(e, ERROR_MACHINE, "%s: %s", path, strerror(errno));
-	return 0;
-}
-
 struct console *console_create(struct loop *loop, const char *socket, const char *log,
 			       struct error *e)
 {
@@ -386,7 +379,8 @@ struct console *console_create(struct loop *loop, const char *socket, const char
 		return NULL;
 	}
 	con->loop = loop;
-	con->log_fd = con->old_log_fd = -1;
+	con->log.fd = -1;
+	con->next_seq = con->first_seq = FIRST_SEQ;
 	con->tty = (struct loop_source){.fd = -1, .fn = on_tty, .arg = con};
 	con->listener = (struct loop_source){.fd = -1, .fn = on_connect, .arg = con};
 	con->timer = (struct loop_source){.fn = on_timer, .arg = con};
@@ -395,7 +389,7 @@ struct console *console_create(struct loop *loop, const char *socket, const char
 		error_set(e, ERROR_MACHINE, "console timer: %s", strerror(errno));
 		return NULL;
 	}
-	if (log && open_log(con, log, e))
+	if (log && console_log_open(&con->log, log, e))
 		return NULL;
 	if (!socket) {
 		open_tty(con);

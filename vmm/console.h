@@ -6,11 +6,13 @@
  *
  * With a socket: any number (CONSOLE_MAX_CLIENTS) of readers, each gets the backlog first.
  * The one that attached first is the writer; when it leaves, the next one is.  A reader that
- * falls more than the ring behind is dropped.  Without: the process's terminal, in raw mode.
+ * closes its own side (shutdown(2)) only looks and is never the writer.  One that falls more
+ * than the ring behind is dropped.  Without: the process's terminal, in raw mode.
  */
 #ifndef HG_CONSOLE_H
 #define HG_CONSOLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +20,6 @@
 #include "loop.h"
 
 #define CONSOLE_BACKLOG	    65536u /* bytes; a power of two */
-#define CONSOLE_LOG_MAX	    (1u << 20)
 #define CONSOLE_INPUT	    4096u
 #define CONSOLE_MAX_CLIENTS 16
 
@@ -43,6 +44,9 @@ void console_destroy(struct console *con);
 void console_output(struct console *con, const void *data, size_t len);
 size_t console_pending(const struct console *con);		/* bytes of input waiting */
 size_t console_take(struct console *con, void *to, size_t len); /* moves input; returns bytes */
+
+/* The reader that attached last becomes the writer; false when there is none that types. */
+bool console_steal(struct console *con);
 
 /* The terminal's size may have changed (SIGWINCH), or is wanted for the first time. */
 void console_check_size(struct console *con);

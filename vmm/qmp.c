@@ -204,6 +204,16 @@ static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char
 	return json_object();
 }
 
+static json_t *console_writer(struct vm *vm, struct control *c, json_t *args, char *text,
+			      size_t len)
+{
+	(void)c, (void)args;
+	if (vm->console && console_steal(vm->console))
+		return json_object();
+	snprintf(text, len, "nobody is attached to the console");
+	return NULL;
+}
+
 /* The connection that asks becomes the debugger's: a VM in its sandbox can open no other. */
 static json_t *gdb_start(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
@@ -274,6 +284,7 @@ static const struct command commands[] = {
 	{"system_reset", system_reset},
 	{"x-hypergen-balloon-stats", qmp_balloon_stats},
 	{"x-hypergen-console-size", console_size},
+	{"x-hypergen-console-steal", console_writer},
 	{"x-hypergen-gdb-start", gdb_start},
 	{"x-hypergen-info", info},
 	{"x-hypergen-log-level", log_level},

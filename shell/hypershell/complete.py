@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from hypershell import definitions, files, isles, paths, snapshots, vm
-from hypershell.commands import COMMANDS, load
+from hypershell.commands import ALIASES, COMMANDS, load
 from hypershell.errors import ShellError
 from hypershell.units import human_size
 
@@ -127,5 +127,14 @@ _MORE = {
 
 
 def history_path() -> str:
-    """Where lines typed are kept: HYPERGEN_HISTORY, else in RUN, as long as the host runs."""
-    return os.environ.get("HYPERGEN_HISTORY") or paths.run_dir() + "/history"
+    """Where lines typed are kept: HYPERGEN_HISTORY, else on the host's root, where they last."""
+    return os.environ.get("HYPERGEN_HISTORY") or paths.state_dir() + "/history"
+
+
+def hint(text: str) -> str:
+    """What the line under the prompt says of the command being typed; empty when it is none."""
+    words = text.split(None, 1)
+    name = ALIASES.get(words[0], words[0]) if words else ""
+    if name not in COMMANDS or not text[len(words[0]) :]:
+        return ""
+    return f"{COMMANDS[name][1]}:  {' '.join(load(name).usage(name).split())}"

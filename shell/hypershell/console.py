@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import time
 
@@ -59,13 +60,15 @@ class Keys:
 class Session:
     """One attachment. ``run`` says why it ended: ``detached``, ``panicked``, ``ended``, ``hangup``.
 
-    ``tty_in`` and ``tty_out`` are fds of a terminal in raw mode. Raises OSError when console.sock
-    cannot be connected.
+    ``tty_in`` and ``tty_out`` are fds of a terminal in raw mode. Whoever attached first types;
+    ``mode`` ``steal`` takes the keyboard from them, ``look`` never has it. Raises OSError when
+    console.sock cannot be connected.
     """
 
-    def __init__(self, folder: str, tty_in: int, tty_out: int) -> None:
-        self._folder, self._in, self._out = folder, tty_in, tty_out
-        self._console = qmp.connect(folder, "console.sock")
+    def __init__(self, folder: str, tty_in: int, tty_out: int, mode: str = "") -> None:
+        self._folder, self._in, self._out, self._mode = folder, tty_in, tty_out, mode
+        self._console = self._connect()
+        self._resized = Resized() if mode != "look" else None
         self._control: qmp.Connection | None = None
         self._keys = Keys()
         self._to_guest = b""
@@ -75,9 +78,17 @@ class Session:
         with contextlib.suppress(OSError):  # without it panics go unnoticed; ends do not
             self._control = qmp.Connection(folder)
 
+    def _connect(self) -> socket.socket:
+        console = qmp.connect(self._folder, "console.sock")
+        if self._mode == "look":
+            console.shutdown(socket.SHUT_WR)  # the VMM never takes us for who types
+        return console
+
     def close(self) -> None:
         """Leave the VM's sockets; the terminal is the caller's."""
         self._console.close()
+        if self._resized is not None:
+            self._resized.close()
         if self._control is not None:
             self._control.close()
 
@@ -86,6 +97,9 @@ class Session:
         if self._control is not None:
             self._control.send("qmp_capabilities")
             self._control.send("query-status")
+            if self._mode == "steal":
+                self._control.send("x-hypergen-console-steal")
+            self._tell_size()
         while not self._reason:
             self._turn(None)
         deadline = time.monotonic() + 2 * paths.timeout_scale()
@@ -106,8 +120,13 @@ class Session:
             # The same fd may be input too: poll knows one mask an fd.
             both = select.POLLIN | select.POLLOUT if self._out == self._in else select.POLLOUT
             poll.register(self._out, both)
+        if self._resized is not None:
+            poll.register(self._resized.fd, select.POLLIN)
         for fd, events in poll.poll(timeout):
-            if fd == self._console.fileno():
+            if self._resized is not None and fd == self._resized.fd:
+                self._resized.seen()
+                self._tell_size()
+            elif fd == self._console.fileno():
                 self._console_event(events)
             elif self._control is not None and fd == self._control.fileno():
                 self._control_event()
@@ -116,6 +135,18 @@ class Session:
                     self._read_tty()
                 if fd == self._out and events & select.POLLOUT:
                     self._write_tty()
+
+    def _tell_size(self) -> None:
+        """The guest's programs fill the window of who types."""
+        if self._control is None or self._mode == "look":
+            return
+        try:
+            size = os.get_terminal_size(self._out)
+        except OSError:
+            return
+        if size.columns and size.lines:
+            told: dict[str, object] = {"cols": size.columns, "rows": size.lines}
+            self._control.send("x-hypergen-console-size", told)
 
     def _console_event(self, events: int) -> None:
         if events & select.POLLOUT:
@@ -143,7 +174,7 @@ class Session:
         try:
             if self._reconnects > _RECONNECTS:
                 raise ConnectionResetError
-            self._console = qmp.connect(self._folder, "console.sock")
+            self._console = self._connect()
             self._to_tty += _SKIPPED
         except OSError:
             self._console = socket.socket(socket.AF_UNIX)
@@ -182,7 +213,8 @@ class Session:
             if not byte:
                 self._reason = "hangup"
                 return
-            self._to_guest = (self._to_guest + self._keys.feed(byte[0]))[:_INPUT_LIMIT]
+            typed = self._keys.feed(byte[0]) if self._mode != "look" else self._looker(byte[0])
+            self._to_guest = (self._to_guest + typed)[:_INPUT_LIMIT]
             if self._keys.help:
                 self._keys.help = False
                 self._to_tty += HELP.encode()
@@ -191,6 +223,11 @@ class Session:
         self._write_guest()
         if self._keys.detached:
             self._reason = "detached"
+
+    def _looker(self, byte: int) -> bytes:
+        """Who only looks can leave and have the help, and no more."""
+        self._keys.feed(byte)
+        return b""
 
     def _write_guest(self) -> None:
         try:
@@ -207,12 +244,35 @@ class Session:
             self._reason = "hangup"
 
 
-def attach(folder: str, greeting: str, tty_in: int, tty_out: int) -> str:
+class Resized:
+    """SIGWINCH as something to poll for: ``fd`` becomes readable."""
+
+    def __init__(self) -> None:
+        self.fd, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = signal.signal(signal.SIGWINCH, self._on_signal)
+
+    def _on_signal(self, *_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._tell, b"x")
+
+    def seen(self) -> None:
+        """Wait for the next one."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        """Give the signal back."""
+        signal.signal(signal.SIGWINCH, self._before)
+        os.close(self.fd)
+        os.close(self._tell)
+
+
+def attach(folder: str, greeting: str, tty_in: int, tty_out: int, mode: str = "") -> str:
     """Attach the terminal to the VM in ``folder``: Session.run's reason. Terminal whole afterwards.
 
     Raises OSError when the VM's console cannot be connected; the terminal is untouched then.
     """
-    session = Session(folder, tty_in, tty_out)
+    session = Session(folder, tty_in, tty_out, mode)
     saved = terminal.modes(tty_in)
     try:
         terminal.set_raw(tty_in, saved)

@@ -67,6 +67,7 @@ class LineHistory(History):
     def store_string(self, string: str) -> None:
         """Append one line in one write, so that shells do not mix theirs."""
         try:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH)
@@ -114,6 +115,11 @@ def _color_depth() -> ColorDepth | None:
     return ColorDepth.DEPTH_1_BIT if term.startswith(("vt1", "vt2", "vt3")) else None
 
 
+def _toolbar() -> str:
+    """What the command being typed takes; else how the host is."""
+    return complete.hint(get_app().current_buffer.text) or status.text()
+
+
 async def _refresh() -> None:
     """Redraw the status line when it has changed; a look costs some file reads."""
     shown = status.text()
@@ -134,7 +140,7 @@ class Editor:
             complete_while_typing=False,
             complete_in_thread=False,
             history=LineHistory(complete.history_path()),
-            bottom_toolbar=status.text,
+            bottom_toolbar=_toolbar,
             style=_STYLE,
             color_depth=_color_depth(),
             output=_Output.from_pty(sys.stdout, term=os.environ["TERM"]),

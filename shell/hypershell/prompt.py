@@ -85,6 +85,7 @@ def interactive(end: Callable[[int, object], None]) -> int:
 
     _signal.signal(_signal.SIGTERM, end)
     _signal.signal(_signal.SIGHUP, end)
+    _signal.signal(_signal.SIGTSTP, _signal.SIG_IGN)  # CTRL+z: nobody is there to wake us again
     saved = terminal.modes(0)
     try:
         if terminal.is_dumb():
@@ -112,7 +113,8 @@ def _run(line: str) -> bool:
     from hypershell.spec import Exit
 
     try:
-        run_line(line, True)
+        for one in line.splitlines():  # several were pasted
+            run_line(one, True)
     except Exit:
         return False
     finally:

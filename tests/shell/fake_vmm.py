@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -50,6 +51,7 @@ class Machine:
         self.line = b""
         self.selector = selectors.DefaultSelector()
         self.consoles: list[socket.socket] = []
+        self.viewers: list[socket.socket] = []  # have closed their side
         self.controls: list[socket.socket] = []
         self.control = self.listen("control.sock", self.accept_control)
         self.console = self.listen("console.sock", self.accept_console)
@@ -103,6 +105,11 @@ class Machine:
             result = {"exits": {"io": 12, "mmio": 34}, "devices": [disk], "resets": 0}
         elif command == "query-blockstats":
             result = [{"device": "disk0", "stats": {"rd_bytes": 512, "wr_bytes": 0}}]
+        elif command == "x-hypergen-console-steal":
+            self.consoles.insert(0, self.consoles.pop())
+        elif command == "x-hypergen-console-size":
+            with Path(self.args.run_dir, "told").open("a") as told:
+                told.write(json.dumps(request) + "\n")
         elif command == "query-cpus-fast":
             result = [{"cpu-index": 0, "thread-id": os.getpid()}]
         elif command == "stop":
@@ -142,10 +149,14 @@ class Machine:
             data = b""
         if not data:
             self.selector.unregister(client)
-            self.consoles.remove(client)
-            client.close()
+            self.viewers.append(client)
+            hung_up = select.poll()
+            hung_up.register(client, 0)
+            if hung_up.poll(0):  # not its own side alone
+                self.consoles.remove(client)
+                client.close()
             return
-        if client is self.consoles[0]:
+        if client is next(one for one in self.consoles if one not in self.viewers):
             self.write(b"<" + b"".join(self.shown(b) for b in data) + b">")
             for byte in data:
                 self.line = b"" if byte == 13 else self.line + bytes([byte])

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "console_log.h"
 #include "units.h"
 #include "qmp_client.h"
 
@@ -114,6 +115,44 @@ static void console_input_is_the_first_clients(void)
 	CHECK(console_take(vm.console, text, 100) == 6 && !memcmp(text, "last c", 6));
 }
 
+static bool types(int fd, const char *what)
+{
+	CHECK(send(fd, what, 1, 0) == 1);
+	settle();
+	return console_take(vm.console, text, 100) == 1 && text[0] == what[0];
+}
+
+static void console_is_looked_at_or_taken_over(void)
+{
+	int viewer, a, b, c;
+
+	start();
+	CHECK(!console_steal(vm.console));
+	viewer = connect_to(vm.cfg->console);
+	CHECK(shutdown(viewer, SHUT_WR) == 0);
+	settle();
+	CHECK(!console_steal(vm.console));
+	a = connect_to(vm.cfg->console);
+	CHECK(types(a, "a"));
+	b = connect_to(vm.cfg->console);
+	CHECK(!types(b, "b") && console_steal(vm.console));
+	CHECK(types(b, "b") && !types(a, "a"));
+	c = connect_to(vm.cfg->console);
+	settle();
+	CHECK(console_steal(vm.console) && types(c, "c") && !types(b, "b"));
+	close(c);
+	settle();
+	CHECK(types(b, "b"));
+	/* Who only looks sees what all see, and its leaving is noticed. */
+	produce(1000);
+	flushed();
+	CHECK(take_all(viewer, text, sizeof(text), &gone) == 1000 && is_stream(text, 1000, 0));
+	close(viewer);
+	close(b);
+	settle();
+	CHECK(types(a, "a"));
+}
+
 static void console_input_waits_for_the_guest(void)
 {
 	static char pasted[10000];
@@ -192,6 +231,26 @@ static void console_log_is_bounded_and_without_gaps(void)
 	now = slurp("console.log", text + old);
 	CHECK(old <= CONSOLE_LOG_MAX && now <= CONSOLE_LOG_MAX && old > CONSOLE_LOG_MAX / 2);
 	CHECK(is_stream(text, old + now, stream_end - old - now));
+}
+
+static void console_log_says_when(void)
+{
+	uint64_t record[4], before = time(NULL) * 1000ull;
+	const struct timespec pause = {.tv_sec = 1, .tv_nsec = 50000000};
+
+	start();
+	produce(100);
+	flushed();
+	produce(100);
+	flushed();
+	CHECK(slurp("console.log.times", text) == 16);
+	nanosleep(&pause, NULL);
+	produce(100);
+	flushed();
+	CHECK(slurp("console.log.times", text) == 32);
+	memcpy(record, text, 32);
+	CHECK(record[0] == 0 && record[2] == 200);
+	CHECK(record[1] >= before && record[3] >= record[1] + 1000);
 }
 
 /* Megabytes in one kick: the vCPU does a part of them, the loop the rest, in pieces. */
@@ -382,10 +441,12 @@ static const struct unit_test tests[] = {
 	TEST(console_replays_its_backlog),
 	TEST(console_drops_a_slow_reader_alone),
 	TEST(console_input_is_the_first_clients),
+	TEST(console_is_looked_at_or_taken_over),
 	TEST(console_input_waits_for_the_guest),
 	TEST(console_heir_of_a_full_input_waits),
 	TEST(console_takes_no_more_clients_than_it_has_room_for),
 	TEST(console_log_is_bounded_and_without_gaps),
+	TEST(console_log_says_when),
 	TEST(console_bounds_the_work_of_one_kick),
 	TEST(qmp_speaks_as_the_specification_says),
 	TEST(qmp_bounds_what_a_client_can_make_it_keep),

@@ -52,8 +52,9 @@ static inline void open_vm(struct vm_config *cfg)
 
 static inline void remove_vm(void)
 {
-	static const char *const names[] = {"kernel",	   "control.sock",  "console.sock",
-					    "console.log", "console.log.1", NULL};
+	static const char *const names[] = {
+		"kernel",	 "control.sock",      "console.sock",	     "console.log",
+		"console.log.1", "console.log.times", "console.log.1.times", NULL};
 	unsigned int i;
 
 	for (i = 0; names[i]; i++)

@@ -47,7 +47,7 @@ const struct rule jail_rules[] = {
 	CALL(VCPU, close, "clients that left; the old machine on reset"),
 	CALL(VCPU, timerfd_settime, "console: collected output"),
 	CALL(LOOP, timerfd_create, "block_set_io_throttle on a disk that had no limit"),
-	CALL(VCPU, pwrite64, "console log"),
+	CALL(VCPU, pwrite64, "an overlay's header"),
 	CALL(VCPU, pread64, "console log rotation; kernel's headers on reset; KVM's counters"),
 	CALL(VCPU, lseek, "size of kernel and initrd on reset; block_resize"),
 	CALL(VCPU, ftruncate, "console log rotation; block_resize"),

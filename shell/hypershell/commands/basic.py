@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _KEYS = """
 'help vm' says what each does; 'help vm_create' explains one, with examples.
-TAB completes, UP and CTRL+r recall; an id, a name or its beginning names a thing.
+TAB completes, UP and CTRL+r recall; ids, names and beginnings name things.
 A first VM:  kernel_list, image_list, then  vm_create 1 1  and  vm_console 1"""
 
 

@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 
-from hypershell import vm
+from hypershell import lifecycle, paths, vm
 from hypershell.errors import ShellError, UsageError
+from hypershell.progress import Line
 from hypershell.spec import Arg, Context, Spec
-from hypershell.table import say
+from hypershell.table import complain, say
+from hypershell.units import parse_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +30,39 @@ def _power(what: str, number: int, args: Namespace, context: Context) -> int:
         count = f"{len(alive)} VM{'s run' if len(alive) > 1 else ' runs'}: {names}"
         if not (context.interactive and _confirmed(f"{count}. End them and {what}?")):
             raise UsageError(f"nothing done; {count}; add --yes to {what} all the same")
+    if alive and not args.now:
+        _stop_vms(alive, parse_seconds(args.timeout, "--timeout"))
     try:
         os.kill(1, number)
     except OSError as error:
         raise ShellError(f"cannot signal PID 1: {error.strerror}") from error
     say("The host reboots." if what == "reboot" else "The host powers off.")
     return 0
+
+
+def _stop_vms(alive: list[vm.VM], seconds: float) -> None:
+    """Press every VM's power button and wait; PID 1 ends what is left."""
+    asked = []
+    for one in alive:
+        try:
+            lifecycle.press_power(one)
+            asked.append(one)
+        except ShellError as error:
+            complain(f"note: {error}")
+    line = Line()
+
+    def progress(left: list[vm.VM]) -> None:
+        names = ", ".join(one.name for one in left[:4]) + (" ..." if len(left) > 4 else "")
+        line.show(
+            f"{len(asked) - len(left)} of {len(asked)} VMs have shut down; waiting for {names}"
+        )
+
+    try:
+        left = lifecycle.wait(asked, lifecycle.ended, seconds * paths.timeout_scale(), progress)
+    finally:
+        line.clear()
+    for one in asked:
+        say(f"{one.title} {'has not shut down and is ended' if one in left else one.told()}")
 
 
 def _confirmed(question: str) -> bool:
@@ -53,9 +82,11 @@ def _shutdown(args: Namespace, context: Context) -> int:
 _ARGS = [
     Arg("--yes", "do not ask, even when VMs run", short="-y", flag=True),
     Arg("--force", "the same as --yes", flag=True),
+    Arg("--timeout", "how long VMs may take to shut down: seconds, or 5m", default="60"),
+    Arg("--now", "do not wait for VMs; they get ten seconds", flag=True),
 ]
-_ABOUT = """Ends the VMs, writes everything that is pending to the disks,
-unmounts and {}. Asks first when VMs run."""
+_ABOUT = """Presses the power button of every VM, waits until they have shut down, ends what is left,
+writes everything that is pending to the disks, unmounts and {}. Asks first when VMs run."""
 
 SPECS = {
     "host_reboot": Spec(

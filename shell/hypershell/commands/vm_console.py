@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from hypershell import console, paths, vm
+from hypershell import console, lifecycle, paths, vm
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import Arg, Context, Spec
 from hypershell.table import say
@@ -15,24 +15,51 @@ from hypershell.table import say
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import NoReturn
 
 GREETING = "Attached to {}. CTRL+d detaches; CTRL+] then d sends a real CTRL+d."
+LOOKING = "Looking at {}: nothing typed reaches it. CTRL+d detaches."
 
 
 def _run(args: Namespace, _: Context) -> int:
+    if args.steal and args.read_only:
+        raise UsageError("--steal takes the keyboard, --read-only leaves it: choose one")
     one = vm.pick(args.vm)
+    while True:
+        _ready(one, args)
+        reason = _attach(one, args)
+        if reason != "ended" or not args.wait:
+            return _left(one, reason)
+        say(_ended(one))
+
+
+def _ready(one: vm.VM, args: Namespace) -> None:
+    """Wait for a VM that starts, or with --wait for one that will. Raises ShellError."""
     vm.refresh([one])
     if one.state == "starting":
         _wait_started(one)
-    if one.state in ("panicked", "stopped", "crashed"):
-        return _post_mortem(one)
+    if args.wait and one.state in lifecycle.ENDED:
+        say(f"Waiting until {one.title} runs; CTRL+c gives up.")
+        lifecycle.wait([one], lambda it: it.alive and it.state != "starting", float("inf"))
+        if not os.path.isdir(one.folder):
+            raise ShellError(f"{one.title} was destroyed")
+    if one.state in ("panicked", *lifecycle.ENDED):
+        _post_mortem(one)
     if not (os.isatty(0) and os.isatty(1)):
-        raise UsageError(f"a console needs a terminal; {one.folder}/console.log has its output")
+        raise UsageError(f"a console needs a terminal; vm_log {one.id} has its output")
+
+
+def _attach(one: vm.VM, args: Namespace) -> str:
     sys.stdout.flush()
+    mode = "look" if args.read_only else "steal" if args.steal else ""
+    greeting = LOOKING if args.read_only else GREETING
     try:
-        reason = console.attach(one.folder, GREETING.format(one.title), 0, 1)
+        return console.attach(one.folder, greeting.format(one.title), 0, 1, mode)
     except OSError as error:
         raise ShellError(f"{one.title}: no console: {error.strerror or error}") from error
+
+
+def _left(one: vm.VM, reason: str) -> int:
     if reason == "hangup":
         raise ShellError("the terminal is gone")
     if reason == "detached":
@@ -69,7 +96,7 @@ def _ended(one: vm.VM) -> str:
     return f"{one.title} ended: {one.reason or 'crashed'}; vm_destroy {one.id} removes it."
 
 
-def _post_mortem(one: vm.VM) -> int:
+def _post_mortem(one: vm.VM) -> NoReturn:
     """A VM that will not speak again: its last lines, and how it ended."""
     tail = vm.console_tail(one.folder)
     if tail:
@@ -80,7 +107,12 @@ def _post_mortem(one: vm.VM) -> int:
 SPECS = {
     "vm_console": Spec(
         _run,
-        [Arg("vm", "id, name or beginning of a name, see vm_list", values="vm")],
+        [
+            Arg("vm", "id, name or beginning of a name, see vm_list", values="vm"),
+            Arg("--steal", "take the keyboard from who attached first", flag=True),
+            Arg("--read-only", "only look; never have the keyboard", flag=True),
+            Arg("--wait", "attach again whenever the VM is started again", flag=True),
+        ],
         """Your terminal becomes the VM's console: every key goes to the guest, CTRL+c too. The last
 64 KiB of its output are shown first. CTRL+d detaches and the VM goes on.
 
@@ -90,7 +122,11 @@ SPECS = {
   CTRL+] ?        show these keys
 
 When several are attached to one VM, the first one types and all see the output. Of a VM that
-panicked or ended, the last lines of its output are shown.""",
-        [("vm_console 1", "by id"), ("vm_console web", "by name")],
+panicked or ended, the last lines of its output are shown. vm_log searches what has scrolled by.""",
+        [
+            ("vm_console 1", "by id"),
+            ("vm_console web --read-only", "over somebody's shoulder"),
+            ("vm_console web --wait", "through restarts"),
+        ],
     )
 }

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import select
+import struct
 import time
 
 from hypershell import figures, lifecycle, qmp, vm
@@ -79,32 +81,64 @@ class _Tail:
         return whole
 
 
-def _past(path: str) -> tuple[bytes, int]:
-    """(everything there is of a log and of the one before it, size of the current file)."""
-    data, size = b"", 0
+def _past(path: str) -> tuple[bytes, int, Times]:
+    """(a log and the one before it, size of the current file, when it was all written)."""
+    data, size, times = b"", 0, Times()
     for name in (path + ".1", path):
         try:
             with open(name, "rb") as file:
                 piece = file.read(_LIMIT)
         except OSError:
             continue
+        times.add(name + ".times", len(data))
         data += piece
         size = len(piece) if name == path else 0
-    return data, size
+    return data, size, times
+
+
+class Times:
+    """When the bytes of a log were written (vmm/console_log.h)."""
+
+    def __init__(self) -> None:
+        self._offsets: list[int] = []
+        self._moments: list[float] = []
+
+    def add(self, path: str, base: int) -> None:
+        """The records of one log, whose first byte is the ``base``-th of all."""
+        try:
+            with open(path, "rb") as file:
+                data = file.read(_LIMIT)
+        except OSError:
+            return
+        for offset, moment in struct.iter_unpack("<QQ", data[: len(data) // 16 * 16]):
+            self._offsets.append(base + offset)
+            self._moments.append(moment / 1000)
+
+    def of(self, offset: int) -> str:
+        """The time of the last record at or before a byte; blank where there is none."""
+        index = bisect.bisect_right(self._offsets, offset)
+        return _stamp(self._moments[index - 1]) if index else " " * len(_stamp(0))
+
+
+def _stamp(moment: float) -> str:
+    return time.strftime("%b %d %H:%M:%S", time.localtime(moment))
 
 
 def _log(args: Namespace, _: Context) -> int:
     one = vm.pick(args.vm)
     path = f"{one.folder}/{'vmm' if args.vmm else 'console'}.log"
-    data, size = _past(path)
+    data, size, times = _past(path)
     if not data and not args.follow:
         raise ShellError(f"{one.title} has written nothing there yet ({path})")
     lines = data.split(b"\n")
     rest = lines.pop()
     keep = _count(args.lines)
-    wanted = [text for text in map(_clean, lines) if args.grep is None or args.grep in text]
-    if rest and not args.follow:
-        wanted += [text for text in [_clean(rest)] if args.grep is None or args.grep in text]
+    wanted, at = [], 0
+    for line in [*lines, rest] if rest and not args.follow else lines:
+        text = _clean(line)
+        if args.grep is None or args.grep in text:
+            wanted.append(f"{times.of(at)}  {text}" if args.timestamps else text)
+        at += len(line) + 1
     for text in wanted[-keep:] if keep else wanted:
         say(text)
     if args.follow:
@@ -133,7 +167,7 @@ def _follow(one: vm.VM, tail: _Tail, args: Namespace) -> None:
             text = _clean(line)
             if args.grep is not None and args.grep not in text:
                 continue
-            say(time.strftime("%H:%M:%S  ") + text if args.timestamps else text)
+            say(f"{_stamp(time.time())}  {text}" if args.timestamps else text)
         if over:
             return
         time.sleep(0.2)
@@ -233,11 +267,11 @@ SPECS = {
             _VM,
             Arg("--lines", "how many of the last lines, or all", short="-n", default="40"),
             Arg("--follow", "go on with what comes, until the VM ends", short="-f", flag=True),
-            Arg("--timestamps", "with --follow: the time before each line", short="-t", flag=True),
+            Arg("--timestamps", "when each line was written", short="-t", flag=True),
             Arg("--grep", "only lines with this text", metavar="TEXT"),
             Arg("--vmm", "the VMM's own log instead of the console's", flag=True),
         ],
-        """What the VM has printed on its console, as plain text: the last 8 MiB of it are kept, as
+        """What the VM has printed on its console, as plain text: the last 1 to 2 MiB are kept as
 long as the VM is not destroyed. CTRL+c ends --follow.""",
         [
             ("vm_log web", "its last 40 lines"),
