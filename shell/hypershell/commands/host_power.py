@@ -85,7 +85,7 @@ _ARGS = [
     Arg("--timeout", "how long VMs may take to shut down: seconds, or 5m", default="60"),
     Arg("--now", "do not wait for VMs; they get ten seconds", flag=True),
 ]
-_ABOUT = """Presses the power button of every VM, waits until they have shut down, ends what is left,
+_ABOUT = """Presses the power button of every VM, waits for them to shut down, ends what is left,
 writes everything that is pending to the disks, unmounts and {}. Asks first when VMs run."""
 
 SPECS = {
