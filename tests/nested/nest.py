@@ -103,17 +103,10 @@ class Nest:
         """
         number = len(self.guests) + 1
         folder = f"/run/nest/{number}"
-        parts = ["/nest/guest.cpio", *(f"/nest/cpio/{name}" for name in programs)]
-        self.sh(
-            f"mkdir -p {folder}/rd && cd {folder}/rd\n"
-            f"cat >test.sh <<'=test='\n{script}\n=test=\n"
-            f"echo test.sh | busybox cpio -o -H newc >../test.cpio 2>/dev/null\n"
-            f"cat {' '.join(parts)} ../test.cpio >/run/nest/{number}.cpio\n"
-            f"cd / && rm -r {folder}/rd {folder}/test.cpio"
-        )
+        self.initrd(script, folder, programs)
         vm = Guest(self, number, folder)
         words = [
-            *("/usr/bin/hg-vmm", "--kernel", kernel, "--initrd", f"/run/nest/{number}.cpio"),
+            *("/usr/bin/hg-vmm", "--kernel", kernel, "--initrd", f"{folder}.cpio"),
             *("--cmdline", f"{GUEST_APPEND} {append}".strip(), "--cpus", str(cpus)),
             *("--memory", memory, "--run-dir", folder, "--daemonize", *options),
         ]
@@ -122,6 +115,18 @@ class Nest:
         if wait:
             vm.finish(seconds)
         return vm
+
+    def initrd(self, script: str, path: str, programs: Sequence[str] = ()) -> str:
+        """Make ``PATH.cpio``, whose init runs `script`, and a folder PATH; returns the file."""
+        parts = ["/nest/guest.cpio", *(f"/nest/cpio/{name}" for name in programs)]
+        self.sh(
+            f"mkdir -p {path}/rd && cd {path}/rd\n"
+            f"cat >test.sh <<'=test='\n{script}\n=test=\n"
+            f"echo test.sh | busybox cpio -o -H newc >../test.cpio 2>/dev/null\n"
+            f"cat {' '.join(parts)} ../test.cpio >{path}.cpio\n"
+            f"cd / && rm -r {path}/rd {path}/test.cpio"
+        )
+        return f"{path}.cpio"
 
     def clean(self) -> None:
         """End every guest and forget it."""
@@ -229,14 +234,16 @@ def argv(
     cpus: int,
     append: str,
     extra: Sequence[str],
+    keep: bool,
 ) -> list[str]:
-    """QEMU's command line for the host."""
+    """QEMU's command line for the host; with `keep`, what it writes stays on its disk."""
+    snapshot = "off" if keep else "on"
     words = f"{APPEND} {append}".strip()
     return [
         *(qemu.PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", "-m", f"{memory}M"),
         *("-accel", "tcg", "-smp", str(cpus), "-cpu", "max,+svm", "-display", "none"),
         *("-kernel", str(cfg.out / "bzImage"), "-initrd", str(overlay), "-append", words),
-        *("-drive", f"if=none,id=scratch,format=raw,snapshot=on,file={disk}"),
+        *("-drive", f"if=none,id=scratch,format=raw,snapshot={snapshot},file={disk}"),
         *("-device", "virtio-blk-pci,drive=scratch", "-no-reboot", "-nic", "none"),
         *("-device", "virtio-rng-pci", "-serial", FIRST_SERIAL, *SPARE_PORT, *extra),
     ]
@@ -253,9 +260,10 @@ def boot(
     cpus: int = 2,
     append: str = "",
     extra: Sequence[str] = (),
+    keep: bool = False,
 ) -> Iterator[Nest]:
     """Boot a host, with more for its kernel's command line; wait for its shell and its disk."""
-    line = argv(cfg, overlay, disk, memory, cpus, append, extra)
+    line = argv(cfg, overlay, disk, memory, cpus, append, extra, keep)
     with Machine(line, cfg.logs / "nested", name) as machine:
         nest = Nest(machine)
         nest.sh(

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shell's verbs with the real VMM and real guests; a power cut in the midst of definitions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypergen.config import BuildConfig
+from tests.e2e.bounds import TimedOut
+from tests.nested import nest as nests
+from tests.nested.nest import Nest
+
+SERVER = 'stty -echo; echo ready; while read -r line; do eval "$line"; done'
+ENV = "HYPERGEN_KERNELS=/host/test/kernels HYPERGEN_IMAGES=/host/test/images"
+VM = "/run/hypergen/vm/{}"
+
+numbers = itertools.count(1)
+
+
+class Shell:
+    """``hypershell -c`` in the host, on folders of the test's own."""
+
+    def __init__(self, nest: Nest) -> None:
+        self.nest = nest
+        nest.sh(
+            "mkdir -p /host/test/kernels /host/test/images\n"
+            "ln -sf /nest/vmlinux /host/test/kernels/vmlinux\n"
+            "truncate -s 16M /host/test/images/a.img\n"
+        )
+
+    def ok(self, line: str, seconds: float = 60) -> str:
+        return self.nest.sh(f"{ENV} hypershell -c {shlex.quote(line)}", seconds)
+
+    def fails(self, line: str) -> str:
+        done = self.nest.run(f"{ENV} hypershell -c {shlex.quote(line)}")
+        assert done.status in (1, 2), done.output
+        return done.output
+
+    def json(self, line: str) -> Any:
+        return json.loads(self.ok(f"{line} --json"))
+
+    def create(self, *options: str) -> int:
+        """A VM whose guest does what it is told on its console; its id."""
+        number = next(numbers)
+        initrd = self.nest.initrd(SERVER, f"/run/nest/shell{number}")
+        words = ["vm_create", "vmlinux", "a.img", "--memory", "128M", "--initrd", initrd]
+        made = self.ok(shlex.join([*words, "--net", "none", "-q", *options]))
+        self.seen(int(made), "ready")
+        return int(made)
+
+    def seen(self, vm: int, text: str) -> None:
+        """Wait until the guest's console shows `text`."""
+        done = self.nest.run(
+            f"n=0; until grep -aqF {shlex.quote(text)} {VM.format(vm)}/console.log; do\n"
+            "[ $n -gt 600 ] && exit 4; n=$((n + 1)); sleep 0.1; done",
+            90,
+        )
+        if done.status:
+            raise TimedOut(f"no {text!r}: {self.nest.sh(f'cat {VM.format(vm)}/*.log')}")
+
+    def ask(self, vm: int, command: str) -> str:
+        """What a command prints in the guest."""
+        number = next(numbers)
+        text = f"echo '<{number}'; {command}; echo '{number}>'\n"
+        self.nest.sh(shlex.join(["/nest/bin/type", f"{VM.format(vm)}/console.sock", text]))
+        self.seen(vm, f"{number}>")
+        log = self.nest.sh(f"cat {VM.format(vm)}/console.log").replace("\r", "")
+        return log.split(f"<{number}\n")[1].split(f"{number}>")[0].strip()
+
+
+@pytest.fixture
+def shell(nest: Nest) -> Shell:
+    return Shell(nest)
+
+
+def test_a_vm_is_watched_changed_stopped_and_started(shell: Shell) -> None:
+    vm = shell.create("--name", "web", "--vmm", "--balloon")
+    assert "paused" in shell.ok("vm_pause web")
+    assert shell.json("vm_list")[0]["state"] == "paused"
+    shell.ok("vm_resume web")
+    info = shell.json("vm_info web")
+    assert info["pid"] and info["cpu_seconds"] > 0 and info["resident"] > 1 << 20
+    assert {one["type"] for one in info["devices"]} >= {"blk", "console", "balloon"}
+    assert "ready" in shell.ok("vm_log web -t --grep ready")
+    shell.ok("vm_set web --cpu-affinity 1 --disk-bps 1M --disk-iops 100")
+    allowed = shell.nest.sh(f"grep -h Cpus_allowed_list /proc/{info['pid']}/task/*/status")
+    assert "1" in [line.split()[1] for line in allowed.splitlines()]
+    before = int(shell.ask(vm, "awk '/MemFree/ { print $2 }' /proc/meminfo"))
+    shell.ok("vm_set web --balloon 96M")
+    shell.ask(vm, f"until [ $(awk '/MemFree/ {{ print $2 }}' /proc/meminfo) -lt {before - 20000} ];"
+                  " do sleep 0.1; done")  # fmt: skip
+    shell.ok("vm_rename web shop")
+    # Nobody listens to the power button in this guest.
+    assert "--force ends it" in shell.fails("vm_stop shop --timeout 1")
+    assert "stopped" in shell.ok("vm_stop shop --timeout 1 --force")
+    shell.ok("vm_start shop")
+    shell.seen(vm, "ready")
+    assert shell.ask(vm, "cat /proc/cmdline").count("root=/dev/vda") == 1
+    assert "killed" in shell.ok("vm_kill shop")
+    assert "destroyed" in shell.ok("vm_destroy shop")
+
+
+def test_a_debugger_is_let_in_and_leaves(shell: Shell) -> None:
+    vm = shell.create("--name", "web")
+    shell.nest.sh(f"{ENV} hypershell -c 'vm_debug web --port 6677' >/run/nest/debug 2>&1 &")
+    answer = shell.nest.sh(
+        "n=0; until grep -q 'target remote' /run/nest/debug; do [ $n -gt 300 ] && exit 1\n"
+        "n=$((n + 1)); sleep 0.1; done\n"
+        "(printf '$?#3f'; sleep 2) | busybox nc 127.0.0.1 6677 | head -c 6; echo"
+    )
+    assert answer.startswith("+$T05")
+    assert shell.ask(vm, "echo alive") == "alive"
+    shell.ok("vm_destroy all")
+
+
+def test_a_snapshot_is_many_vms(shell: Shell) -> None:
+    vm = shell.create("--name", "web")
+    shell.ask(vm, "x=kept; echo disk >/dev/vda; sync")
+    shell.ok("vm_snapshot web first", 120)
+    shell.ask(vm, "x=later; echo other >/dev/vda; sync")
+    shell.ok("vm_restore first --count 2", 120)
+    shell.ok("vm_clone web --name copy", 120)
+    ids = [one["id"] for one in shell.json("vm_list")]
+    assert len(ids) == 4
+    for number, (kept, disk) in zip(
+        ids,
+        [("later", "other"), ("kept", "disk"), ("kept", "disk"), ("later", "other")],
+        strict=True,
+    ):
+        shell.nest.sh(f": >{VM.format(number)}/console.log")
+        assert shell.ask(number, "echo $x; head -n 1 /dev/vda").split() == [kept, disk]
+    assert shell.json("snapshot_list")[0]["used_by"]
+    shell.ok("vm_destroy all")
+    assert shell.nest.sh("ls /host/test/hypergen/snapshots/first").split() == [
+        *("disk.img", "snapshot.json", "vm")
+    ]
+
+
+def test_a_power_cut_leaves_every_definition_whole(
+    cfg: BuildConfig, overlay: Path, scratch: Path, tmp_path: Path
+) -> None:
+    """Definitions are written again and again while the power goes: old or new, never less."""
+    disk = tmp_path / "disk.img"
+    shutil.copy(scratch, disk)
+    with nests.boot(cfg, overlay, disk, "powercut", memory=1024, cpus=1, keep=True) as nest:
+        shell = Shell(nest)
+        for name in ("one", "two"):
+            shell.ok(f"vm_define {name} vmlinux a.img --cmdline round=0")
+        nest.sh(
+            "n=0; while :; do n=$((n + 1)); for name in one two; do\n"
+            'echo "vm_define $name vmlinux a.img --replace --cmdline round=$n"; done; done |\n'
+            f"{ENV} hypershell >/run/rounds 2>&1 &"
+        )
+        nest.sh("n=0; until [ $(wc -l </run/rounds) -gt 9 ]; do [ $n -gt 600 ] && exit 1\n"
+                "n=$((n + 1)); sleep 0.1; done", 90)  # fmt: skip
+    # Leaving the block has killed QEMU: what the host had not flushed is gone.
+    with nests.boot(cfg, overlay, disk, "powercut2", memory=1024, cpus=1, keep=True) as nest:
+        rows = {row["name"]: row for row in Shell(nest).json("definition_list")}
+    assert set(rows) == {"one", "two"}
+    rounds = []
+    for row in rows.values():
+        assert row["problem"] is None, row
+        rounds.append(int(row["definition"]["cmdline"].removeprefix("round=")))
+    assert min(rounds) >= 4 and abs(rounds[0] - rounds[1]) <= 1
