@@ -36,6 +36,21 @@ def _declare(parser: argparse.ArgumentParser, spec: Spec) -> None:
             parser.add_argument(arg.name, metavar=arg.metavar)
 
 
+def _joined(spec: Spec, words: list[str]) -> list[str]:
+    """``--option value`` as one word, so that a value may begin with a dash (vm_create --vmm)."""
+    if any(arg.many == "..." for arg in spec.args):
+        return words  # another program's options look the same
+    taking = {arg.name for arg in spec.args if arg.option and not arg.flag}
+    result: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return [*result, word, *rest]
+        value = next(rest, None) if word in taking else None
+        result.append(word if value is None else f"{word}={value}")
+    return result
+
+
 def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
     """The arguments of command ``name``; ``help`` is set when -h or --help stands anywhere.
 
@@ -51,6 +66,7 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
         options = words[: plain[0]] if plain else words
     if "-h" in options or "--help" in options:
         return argparse.Namespace(help=True)
+    words = _joined(spec, words)
     if any(arg.many in ("*", "?") for arg in spec.args):  # options may stand between plain words
         result = parser.parse_intermixed_args(words)
     else:

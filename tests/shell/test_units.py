@@ -162,22 +162,28 @@ def test_power_signals_pid_1(
     command: str,
     number: int,
 ) -> None:
+    def asked(yes: bool, now: bool = False) -> Namespace:
+        return Namespace(yes=yes, force=False, now=now, timeout="30")
+
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(host_power, "MARK", str(tmp_path))
     monkeypatch.setattr(os, "kill", lambda pid, signal_: sent.append((pid, signal_)))
     monkeypatch.setenv("HYPERGEN_RUN", str(host.run_dir))
     run = load(command).run
-    assert run(Namespace(yes=False, force=False), Context(False)) == 0
+    assert run(asked(yes=False), Context(False)) == 0
     assert sent == [(1, number)]
     host.ok("vm_create 1 1 --name web")
     with pytest.raises(UsageError, match=r"nothing done; 1 VM runs: 1 \(web\); add --yes"):
-        run(Namespace(yes=False, force=False), Context(False))
+        run(asked(yes=False), Context(False))
     monkeypatch.setattr(host_power, "_confirmed", lambda question: "1 VM runs" not in question)
     with pytest.raises(UsageError):
-        run(Namespace(yes=False, force=False), Context(True))
+        run(asked(yes=False), Context(True))
     assert len(sent) == 1
-    assert run(Namespace(yes=True, force=False), Context(False)) == 0
-    assert len(sent) == 2
+    assert run(asked(yes=True, now=True), Context(False)) == 0
+    assert len(sent) == 2 and host.states() == {1: "running"}
+    # Without --now the guests get their time, and are off before PID 1 hears of it.
+    assert run(asked(yes=True), Context(False)) == 0
+    assert len(sent) == 3 and host.states() == {1: "stopped"}
     monkeypatch.undo()
     host.ok("vm_destroy all")
 

@@ -82,7 +82,7 @@ def _shutdown(args: Namespace, context: Context) -> int:
 _ARGS = [
     Arg("--yes", "do not ask, even when VMs run", short="-y", flag=True),
     Arg("--force", "the same as --yes", flag=True),
-    Arg("--timeout", "how long VMs may take to shut down: seconds, or 5m", default="60"),
+    Arg("--timeout", "how long VMs may take: seconds, or 5m", default="60"),
     Arg("--now", "do not wait for VMs; they get ten seconds", flag=True),
 ]
 _ABOUT = """Presses the power button of every VM, waits for them to shut down, ends what is left,
