@@ -39,6 +39,7 @@ QUIET = "for p in $(cat /tmp/noise); do kill -9 $p; done; rm /tmp/noise"
 
 
 WATCHED = """
+rm -f /tmp/status
 while kill -0 $! 2>/dev/null; do
     for p in $(pidof hg-vmm jitter); do
         for t in /proc/$p/task/[0-9]*; do
@@ -51,7 +52,7 @@ while kill -0 $! 2>/dev/null; do
     sleep 0.1
 done
 wait $!
-grep ^nonvoluntary /tmp/status
+cat /tmp/status || true
 """
 """Runs beside the measured program and keeps what its thread on the last CPU said at the end."""
 
@@ -62,14 +63,15 @@ class Row:
 
     place: str
     figures: dict[str, int]
-    switches: float
+    switches: float | None
     interrupts: float
 
     def line(self) -> str:
         """A row of the table; times in microseconds."""
         names = ("min", "mean", "p999", "max")
         times = " | ".join(f"{self.figures[name] / 1000:,.1f}" for name in names)
-        return f"| {self.place} | {times} | {self.switches:,.1f} | {self.interrupts:,.1f} |"
+        switches = "-" if self.switches is None else f"{self.switches:,.1f}"
+        return f"| {self.place} | {times} | {switches} | {self.interrupts:,.1f} |"
 
 
 def overlay(cfg: BuildConfig, folder: Path, vmm: Path) -> Path:
@@ -110,9 +112,10 @@ def measure(nest: Nest, place: str, command: str, options: argparse.Namespace) -
     after = interrupts(nest, LAST)
     nest.sh(QUIET)
     (line,) = re.findall(r"^jitter (.*)$", output, re.MULTILINE)
-    (switches,) = re.findall(r"^nonvoluntary_ctxt_switches:\s*(\d+)", output, re.MULTILINE)
+    told = re.search(r"^nonvoluntary_ctxt_switches:\s*(\d+)", output, re.MULTILINE)
+    switches = int(told[1]) / seconds if told else None  # a run that was over before a look
     figures = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
-    return Row(place, figures, int(switches) / seconds, (after - before) / seconds)
+    return Row(place, figures, switches, (after - before) / seconds)
 
 
 def places(nest: Nest, options: argparse.Namespace) -> list[Row]:

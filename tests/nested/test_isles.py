@@ -89,8 +89,11 @@ def test_cpus_of_its_own(nest: Nest) -> None:
     ]
     # Both vCPUs wait for a line, in HLT, and stay in the guest while they do.
     assert [one["halt_exits"] for one in vcpu_stats(vm)] == [0, 0]
-    vm.type("\n")
-    vm.finish()
+    vm.qmp("system_reset")  # the new machine's vCPUs are new threads
+    nest.sh(f"until [ $(wc -l <{CGROUP}/isle-1/cgroup.threads) = 2 ]; do sleep 0.1; done")
+    threads = nest.sh(f"grep -h Cpus_allowed_list /proc/{vm.pid}/task/*/status | cut -f2").split()
+    assert sorted(threads)[-2:] == ["2", "3"]
+    vm.qmp("quit")
     gone(nest)
     assert irqs_of(nest) == before
 
@@ -119,6 +122,8 @@ def test_what_cannot_be_an_isle(nest: Nest) -> None:
     }.items():
         done = nest.run(f"{variables} hg-vmm /nest/guests/isle-core")
         assert done.status == 2 and says in done.output, done.output
+    done = nest.vmm("--isle", "2", "--cpu-affinity", "2", "--kernel", "/nest/guest.cpio")
+    assert done.status == 2 and "guest.cpio: not a usable kernel" in done.output, done.output
     # None of them has left anything behind.
     assert nest.sh(f"ls {ISLES}").split() == ["1", "irqs", "lock"]
     assert shared(nest) == "0-2"
