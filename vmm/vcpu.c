@@ -296,6 +296,11 @@ static bool park(struct vcpu *v)
 	return go;
 }
 
+bool vcpu_rest(struct vcpu *v)
+{
+	return !is_held(v) || park(v);
+}
+
 static void enter_jail(struct vcpu *v)
 {
 	struct error e;

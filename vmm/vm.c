@@ -21,6 +21,8 @@
 #include "log.h"
 #include "snapshot/snapshot.h"
 
+#define KICK_AGAIN 100000000 /* ns */
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -53,6 +55,21 @@ void vm_fail(struct vm *vm, const char *fmt, ...)
 	vm_ask(vm, REQUEST_ERROR);
 }
 
+/* A signal between a vCPU's look at `hold` and a read() that waits would be lost: it gets more. */
+static void wait_until_parked(struct vm *vm, struct vcpu *v)
+{
+	struct timespec until;
+
+	while (v->started && !v->parked) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += KICK_AGAIN;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		if (pthread_cond_timedwait(&vm->changed, &vm->lock, &until))
+			vcpu_kick(v);
+	}
+}
+
 static void hold_vcpus(struct vm *vm)
 {
 	unsigned int i;
@@ -63,8 +80,7 @@ static void hold_vcpus(struct vm *vm)
 		if (vm->vcpus[i].started && !vm->vcpus[i].parked)
 			vcpu_kick(&vm->vcpus[i]);
 	for (i = 0; i < vm->cfg->cpus; i++)
-		while (vm->vcpus[i].started && !vm->vcpus[i].parked)
-			pthread_cond_wait(&vm->changed, &vm->lock);
+		wait_until_parked(vm, &vm->vcpus[i]);
 }
 
 static void release_vcpus(struct vm *vm)
@@ -270,6 +286,7 @@ static int watch_signals(struct vm *vm, struct error *e)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGWINCH);
 	pthread_sigmask(SIG_BLOCK, &set, NULL); /* all threads inherit it */
 	vm->signals = (struct loop_source){.fn = on_signal, .arg = vm};

@@ -149,6 +149,12 @@ void machine_teardown(struct vm *vm);
 /* vcpu.c: the thread's function; arg is a struct vcpu. */
 void *vcpu_thread(void *arg);
 int vcpu_start(struct vcpu *v); /* its thread; 0 or an errno */
+/*
+ * Inside an exit that waits for something: parks there while the vCPU is wanted elsewhere.  False:
+ * its thread shall end.  A guest that is saved meanwhile stands before the instruction that it
+ * left with, since KVM completes that at the next KVM_RUN: it will make its call again.
+ */
+bool vcpu_rest(struct vcpu *v);
 void vcpu_kick(struct vcpu *v); /* makes a running vCPU look at vm->hold */
 int vcpu_create(struct vm *vm, unsigned int index, struct error *e);
 void vcpu_close(struct vcpu *v);

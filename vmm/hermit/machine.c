@@ -260,11 +260,12 @@ static int64_t output(void *arg, int fd, const void *from, uint64_t len)
 		fd = h->image.abi == HERMIT_C ? 2 : 1; /* the kernel's own log */
 	do {
 		n = write(fd, from, len);
-	} while (n < 0 && errno == EINTR && !wanted(arg));
+	} while (n < 0 && errno == EINTR && vcpu_rest(v));
 	return n < 0 ? -errno : n;
 }
 
-static int64_t console_input(struct vcpu *v, void *to, uint64_t len)
+/* 0: nothing is there, and the vCPU is wanted elsewhere. */
+static size_t console_input(struct vcpu *v, void *to, uint64_t len)
 {
 	struct vm *vm = v->vm;
 	size_t n;
@@ -274,22 +275,24 @@ static int64_t console_input(struct vcpu *v, void *to, uint64_t len)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	n = console_take(vm->console, to, len);
 	pthread_mutex_unlock(&vm->lock);
-	return n ? (int64_t)n : -EINTR;
+	return n;
 }
 
+/* A guest that waits for input can be paused, saved and debugged; it never hears of that. */
 static int64_t input(void *arg, void *to, uint64_t len)
 {
 	struct vcpu *v = arg;
 	ssize_t n;
 
-	if (!len)
-		return 0;
-	if (v->vm->console)
-		return console_input(v, to, len);
-	do {
-		n = read(STDIN_FILENO, to, len);
-	} while (n < 0 && errno == EINTR && !wanted(arg));
-	return n < 0 ? -errno : n;
+	while (len && vcpu_rest(v)) {
+		n = v->vm->console ? (ssize_t)console_input(v, to, len)
+				   : read(STDIN_FILENO, to, len);
+		if (n > 0 || (n == 0 && !v->vm->console))
+			return n;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+	return len ? -EINTR : 0;
 }
 
 static void on_exit_call(void *arg, int code)

@@ -93,6 +93,10 @@ struct serial_read_v2 {
 	uint64_t maxlen, len, buf;
 };
 
+struct serial_byte_v2 {
+	int32_t byte;
+};
+
 enum { GETDENTS_NONE, GETDENTS_SUCCESS, GETDENTS_END, GETDENTS_ERROR };
 
 struct getdents_v2 {
@@ -158,6 +162,7 @@ union call_params {
 	struct lseek_v2 lseek_v2;
 	struct serial_write_v2 serial_write_v2;
 	struct serial_read_v2 serial_read_v2;
+	struct serial_byte_v2 serial_byte_v2;
 	struct getdents_v2 getdents_v2;
 	struct mkdir_v2 mkdir_v2;
 	struct stat_v2 stat_v2;

@@ -90,6 +90,28 @@ static _Noreturn void end_like(int status)
 	_exit(128 + WTERMSIG(status));
 }
 
+static bool is_stop(int signal)
+{
+	return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
+
+/*
+ * The first process of a PID namespace does not stop for a terminal's wish, but for SIGSTOP from
+ * outside.  We stop as we were told, so that a shell sees why, and go on together.
+ */
+static void stop_both(pid_t vmm, int signal)
+{
+	sigset_t one;
+
+	kill(vmm, SIGSTOP);
+	sigemptyset(&one);
+	sigaddset(&one, signal);
+	raise(signal);
+	sigprocmask(SIG_UNBLOCK, &one, NULL); /* here we stop */
+	sigprocmask(SIG_BLOCK, &one, NULL);
+	kill(vmm, SIGCONT);
+}
+
 static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched)
 {
 	siginfo_t info;
@@ -100,8 +122,10 @@ static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched
 		signal = sigwaitinfo(watched, &info);
 		if (signal == SIGCHLD && waitpid(vmm, &status, WNOHANG) == vmm)
 			break;
+		if (is_stop(signal))
+			stop_both(vmm, signal);
 		/* What a terminal sends, it has sent to the VMM, too. */
-		if (signal > 0 && signal != SIGCHLD && info.si_code != SI_KERNEL)
+		else if (signal > 0 && signal != SIGCHLD && info.si_code != SI_KERNEL)
 			kill(vmm, signal);
 	}
 	isle_release();
@@ -144,6 +168,9 @@ static void fork_from_keeper(const struct vm_config *cfg, char **argv, int ready
 	sigaddset(&watched, SIGTERM);
 	sigaddset(&watched, SIGHUP);
 	sigaddset(&watched, SIGQUIT);
+	sigaddset(&watched, SIGTSTP);
+	sigaddset(&watched, SIGTTIN);
+	sigaddset(&watched, SIGTTOU);
 	sigprocmask(SIG_BLOCK, &watched, &before);
 	keeper_fd = syscall(SYS_pidfd_open, getpid(), 0);
 	if (cfg->sandbox)
