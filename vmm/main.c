@@ -14,6 +14,7 @@
 #include "log.h"
 #include "options.h"
 #include "outcome.h"
+#include "snapshot/checkpoint.h"
 #include "snapshot/snapshot.h"
 #include "vm.h"
 
@@ -61,12 +62,15 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	enum vm_request how;
 	int exit_code;
 	bool unikernel;
+	int checkpoints;
 
 	if (log_open(cfg->log)) {
 		error_set(&e, ERROR_MACHINE, "%s: cannot be opened for writing", cfg->log);
 		return complain(&e);
 	}
 	if (outcome_prepare(cfg->run_dir, &e))
+		return complain(&e);
+	if (checkpoint_start(cfg, &checkpoints, &e))
 		return complain(&e);
 	json_object_seed(0); /* reads /dev/urandom, which the sandbox will not allow later */
 	if (vm_create(&vm, cfg, &e) || enter_jail(&vm, &e)) {
@@ -91,6 +95,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	unikernel = vm.hermit;
 	unikernel_report(&vm);
 	vm_destroy(&vm);
+	checkpoint_end(checkpoints, how == REQUEST_EXIT && !exit_code);
 	if (how == REQUEST_ERROR) {
 		log_error("ended: %s", vm.fault.text);
 		outcome_write("error", vm.fault.text);
@@ -106,12 +111,26 @@ static int run(const struct vm_config *cfg, int ready_fd)
 	return unikernel && vm.quit_signal ? 128 + vm.quit_signal : 0;
 }
 
+/*
+ * Where a standard stream is closed, what is opened next must not become it: a guest may read and
+ * write them.  They are opened the wrong way round, so that it is told EBADF.
+ */
+static void fill_standard_streams(void)
+{
+	int fd;
+
+	for (fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+}
+
 int main(int argc, char **argv)
 {
 	static struct vm_config cfg; /* what it points to lives as long */
 	struct error e;
 	int ready_fd = -1;
 
+	fill_standard_streams();
 	close_range(3, ~0u, 0); /* whatever the caller forgot is no business of a VM */
 	switch (options_parse(argc, argv, &cfg, &e)) {
 	case OPTIONS_EXIT:

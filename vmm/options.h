@@ -126,6 +126,12 @@ struct save_config {
 	bool track;
 };
 
+/* A unikernel that is saved every now and then, and goes on from there (snapshot/checkpoint.c). */
+struct checkpoint_config {
+	unsigned int seconds; /* between two; 0: none are made */
+	bool full;	      /* each by itself, not what has changed since the last one */
+};
+
 struct vm_config {
 	const char *kernel;
 	const char *initrd; /* NULL: none */
@@ -170,6 +176,7 @@ struct vm_config {
 	struct travelling_option travels[MAX_TRAVELS];
 	unsigned int ntravels;
 	struct save_config save;
+	struct checkpoint_config checkpoint;
 	bool packed_rings; /* offer packed virtqueues beside split ones */
 };
 

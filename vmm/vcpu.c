@@ -95,6 +95,7 @@ int vcpu_create(struct vm *vm, unsigned int index, struct error *e)
 	v->vm = vm;
 	v->index = index;
 	v->parked = false;
+	v->released = false;
 	v->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU,
 		      (unsigned long)topology_apic_id(&vm->cfg->topology, index));
 	if (v->fd < 0)

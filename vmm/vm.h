@@ -45,7 +45,8 @@ struct vcpu {
 	pthread_t thread;
 	_Atomic pid_t tid; /* 0 before its thread runs */
 	bool started, parked;
-	atomic_bool frozen;	    /* parks though the VM runs: a debugger steps others */
+	bool released;	    /* a unikernel lets it run; C HermitCore starts its CPUs one by one */
+	atomic_bool frozen; /* parks though the VM runs: a debugger steps others */
 	uint64_t exits[EXIT_KINDS]; /* written by the vCPU's thread alone; readers may lag */
 };
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -123,21 +124,27 @@ static int open_parent(const struct files *f, const char *path, struct place *p,
 	return open_beneath(f, p, slash ? rest : ".", O_PATH | O_DIRECTORY, 0);
 }
 
-/* Gives a descriptor to one or the other; -EMFILE. */
-static int keep(struct files *f, int host, const struct archive_entry *inner)
+/* Gives o a descriptor, `want` or, with -1, any; -EMFILE.  What o holds is closed if there is none.
+ */
+static int keep(struct files *f, struct open_file o, const char *path, int want)
 {
-	int i, fd = -EMFILE;
+	int i = want < 0 ? 0 : want - FIRST_FD, end = want < 0 ? FILES_MAX_OPEN : i + 1;
+	int fd = -EMFILE;
 
+	o.path = strdup(path);
 	pthread_mutex_lock(&f->lock);
-	for (i = 0; i < FILES_MAX_OPEN && fd < 0; i++) {
+	for (; o.path && fd < 0 && i >= 0 && i < end && i < FILES_MAX_OPEN; i++) {
 		if (f->open[i].host >= 0 || f->open[i].inner)
 			continue;
-		f->open[i] = (struct open_file){.host = host, .inner = inner};
+		f->open[i] = o;
 		fd = i + FIRST_FD;
 	}
 	pthread_mutex_unlock(&f->lock);
-	if (fd < 0 && host >= 0)
-		close(host);
+	if (fd < 0) {
+		free(o.path);
+		if (o.host >= 0)
+			close(o.host);
+	}
 	return fd;
 }
 
@@ -150,36 +157,74 @@ static const struct archive_entry *in_image(const struct files *f, const char *p
 					     : NULL;
 }
 
-int files_open(struct files *f, const char *path, int flags, unsigned int mode)
+/* What a path of the guest's leads to, for it to be kept.  0 or -errno. */
+static int open_path(struct files *f, const char *path, int flags, unsigned int mode,
+		     struct open_file *o)
 {
-	const struct archive_entry *inner;
 	struct place p;
 	struct stat st;
-	int fd;
+	int r = locate(f, path, &p);
+
+	*o = (struct open_file){.host = -1, .flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC)};
+	o->inner = in_image(f, path, &p, r);
+	if (o->inner)
+		return inner_check_open(o->inner, flags);
+	if (r)
+		return r;
+	if (p.m->read_only && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
+		return -EROFS;
+	o->host = open_beneath(f, &p, p.rest, flags, mode);
+	if (o->host < 0)
+		return o->host;
+	/* O_NONBLOCK got us past a FIFO; neither it nor a device is a file to a guest. */
+	if (fstat(o->host, &st) ||
+	    (f->isolation != FILES_NONE && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {
+		close(o->host);
+		return -EACCES;
+	}
+	return 0;
+}
+
+int files_open(struct files *f, const char *path, int flags, unsigned int mode)
+{
+	struct open_file o;
+	int r;
 
 	flags &= OPEN_FLAGS;
 	if ((flags & O_CREAT) && (flags & O_DIRECTORY))
 		return -EINVAL;
-	fd = locate(f, path, &p);
-	inner = in_image(f, path, &p, fd);
-	if (inner) {
-		fd = inner_check_open(inner, flags);
-		return fd ? fd : keep(f, -1, inner);
-	}
-	if (fd)
-		return fd;
-	if (p.m->read_only && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
-		return -EROFS;
-	fd = open_beneath(f, &p, p.rest, flags, mode);
-	if (fd < 0)
-		return fd;
-	/* O_NONBLOCK got us past a FIFO; neither it nor a device is a file to a guest. */
-	if (fstat(fd, &st) ||
-	    (f->isolation != FILES_NONE && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {
-		close(fd);
-		return -EACCES;
-	}
-	return keep(f, fd, NULL);
+	r = open_path(f, path, flags, mode, &o);
+	return r ? r : keep(f, o, path, -1);
+}
+
+bool files_open_nth(const struct files *f, unsigned int n, struct files_open_one *one)
+{
+	const struct open_file *o = &f->open[n];
+	off_t at;
+
+	if (o->host < 0 && !o->inner)
+		return false;
+	at = o->host >= 0 ? lseek(o->host, 0, SEEK_CUR) : (off_t)o->at;
+	*one = (struct files_open_one){(int)n + FIRST_FD, o->flags, at < 0 ? 0 : (uint64_t)at,
+				       o->path};
+	return true;
+}
+
+int files_open_again(struct files *f, int fd, const char *path, int flags, uint64_t at)
+{
+	struct open_file o;
+	int r;
+
+	if (flags & ~OPEN_FLAGS || flags & (O_CREAT | O_EXCL | O_TRUNC) || fd < FIRST_FD)
+		return -EINVAL;
+	r = open_path(f, path, flags, 0, &o);
+	if (r)
+		return r;
+	o.at = at;
+	if (o.host >= 0 && lseek(o.host, (off_t)at, SEEK_SET) < 0)
+		r = -errno;
+	fd = keep(f, o, path, fd);
+	return r ? r : fd < 0 ? fd : 0;
 }
 
 /* With the lock held; NULL: the guest has no such descriptor. */
@@ -213,6 +258,7 @@ static int end_use(struct open_file *o)
 {
 	int r = o->host >= 0 ? close(o->host) : 0;
 
+	free(o->path);
 	*o = (struct open_file){.host = -1};
 	return r ? -errno : 0;
 }

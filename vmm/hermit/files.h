@@ -61,6 +61,15 @@ struct jail_folder;
 /* Every place that calls may lead to, up to FILES_MAX_MAPPINGS + 2 of them: their count. */
 unsigned int files_places(const struct files *f, struct jail_folder *folders);
 
+/* One of the guest's open files, for a snapshot; and such a one opened again, 0 or -errno. */
+struct files_open_one {
+	int fd, flags;
+	uint64_t at;
+	const char *path; /* until the guest closes it */
+};
+bool files_open_nth(const struct files *f, unsigned int n, struct files_open_one *one);
+int files_open_again(struct files *f, int fd, const char *path, int flags, uint64_t at);
+
 /* Descriptors 0 to 2 are not in here; the first that files_open() gives is 3. */
 int files_open(struct files *f, const char *path, int flags, unsigned int mode);
 int files_close(struct files *f, int fd);

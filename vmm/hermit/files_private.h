@@ -23,6 +23,8 @@ struct mapping {
 struct open_file {
 	int host;			   /* the host's, or -1 */
 	const struct archive_entry *inner; /* ... or this; neither: the descriptor is free */
+	char *path;			   /* as the guest named it */
+	int flags;			   /* of its open(), without those that make a file */
 	uint64_t at;			   /* in a file its offset, in a folder an entry's number */
 	unsigned int users;		   /* calls that use `host` now */
 	bool closed;			   /* by the guest */

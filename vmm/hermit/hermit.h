@@ -29,6 +29,7 @@ struct hermit_layout {
 	uint64_t kernel; /* of the image */
 	uint64_t end;	 /* behind the image */
 	uint64_t entry;
+	uint64_t kernel_bytes;	     /* of its file */
 	uint64_t initrd, initrd_len; /* len 0: none */
 };
 
@@ -59,6 +60,9 @@ int package_open(struct hermit *h, struct boot_file *kernel, uint64_t memory, un
  * image and `memory` bytes.  0, or -1 and *e when the interface cannot address so much.
  */
 int hermit_place(struct hermit *h, uint64_t memory, uint64_t *base, struct error *e);
+
+/* The same when it is known where RAM begins.  0, or -1: it cannot be there. */
+int hermit_place_at(struct hermit *h, uint64_t base);
 
 /* Loads image and boot information; cpus is the number of vCPUs, tsc_khz of the guest's TSC. */
 int hermit_boot(struct hermit *h, const struct boot_file *f, const struct guest_memory *m,

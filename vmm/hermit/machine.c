@@ -16,6 +16,7 @@
 #include "hermit/gzip.h"
 #include "hermit/hermit.h"
 #include "hermit/nic.h"
+#include "hermit/saved.h"
 #include "vm.h"
 #include "x86.h"
 
@@ -109,7 +110,9 @@ int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 		return -1;
 	if (h->cfg.env_host || h->image.abi == HERMIT_C)
 		add_own_environment(&h->cfg);
-	if (hermit_place(h, memory->size, &memory->start, e))
+	h->at.kernel_bytes = vm->boot.kernel.size;
+	if (vm->cfg->restore ? unikernel_place_saved(h, vm->cfg->restore, memory, e)
+			     : hermit_place(h, memory->size, &memory->start, e))
 		return -1;
 	memory->hole = h->image.abi == HERMIT_C ? CORE_HOLE : 0;
 	return open_output(h, e) || open_files(h, e) ? -1 : 0;
@@ -191,10 +194,16 @@ static int set_registers(struct vcpu *v, struct error *e)
 	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) || ioctl(v->fd, KVM_SET_REGS, &regs) ||
 	    ioctl(v->fd, KVM_SET_MP_STATE, &runnable))
 		return error_set(e, ERROR_MACHINE, "first registers: %s", strerror(errno));
-	/* What a hypercall needs comes with each exit, instead of by a call of its own. */
-	v->run->kvm_valid_regs =
-		v->vm->hermit->image.abi == HERMIT_V2 ? KVM_SYNC_X86_REGS : KVM_SYNC_X86_SREGS;
 	return 0;
+}
+
+void unikernel_sync_registers(struct vm *vm)
+{
+	bool v2 = vm->hermit->image.abi == HERMIT_V2;
+	unsigned int i;
+
+	for (i = 0; i < vm->cfg->cpus; i++)
+		vm->vcpus[i].run->kvm_valid_regs = v2 ? KVM_SYNC_X86_REGS : KVM_SYNC_X86_SREGS;
 }
 
 int unikernel_load(struct vm *vm, struct error *e)
@@ -208,6 +217,7 @@ int unikernel_load(struct vm *vm, struct error *e)
 	for (i = 0; i < vm->cfg->cpus; i++)
 		if (set_registers(&vm->vcpus[i], e))
 			return -1;
+	unikernel_sync_registers(vm);
 	return 0;
 }
 
@@ -215,11 +225,12 @@ bool unikernel_may_run(struct vcpu *v)
 {
 	const struct timespec pause = {.tv_nsec = START_POLL};
 
-	while (!hermit_may_start(v->vm->hermit, &v->vm->mem, v->index)) {
+	while (!v->released && !hermit_may_start(v->vm->hermit, &v->vm->mem, v->index)) {
 		if (atomic_load(&v->vm->hold))
 			return false;
 		nanosleep(&pause, NULL);
 	}
+	v->released = true;
 	return true;
 }
 

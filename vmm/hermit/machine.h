@@ -36,6 +36,9 @@ bool unikernel_may_run(struct vcpu *v);
 /* An OUT of the guest's.  False: no hypercall. */
 bool unikernel_out(struct vcpu *v, uint16_t port, uint32_t value);
 
+/* What a hypercall needs comes with each exit, instead of by a call of its own. */
+void unikernel_sync_registers(struct vm *vm);
+
 /* Its input and output go through vm->console instead of our own standard streams. */
 void unikernel_use_console(struct vm *vm);
 

@@ -136,9 +136,11 @@ void files_destroy(struct files *f)
 
 	if (!f)
 		return;
-	for (i = 0; i < FILES_MAX_OPEN; i++)
+	for (i = 0; i < FILES_MAX_OPEN; i++) {
+		free(f->open[i].path);
 		if (f->open[i].host >= 0)
 			close(f->open[i].host);
+	}
 	if (f->scratch)
 		scratch_remove(f);
 	for (i = 0; i < f->nmappings; i++) {

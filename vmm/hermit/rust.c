@@ -61,6 +61,19 @@ static uint64_t random_base(uint64_t room)
 	return V2_START + (room / HUGE ? r % (room / HUGE) * HUGE : 0);
 }
 
+int hermit_place_at(struct hermit *h, uint64_t base)
+{
+	const struct hermit_image *image = &h->image;
+
+	if (image->abi == HERMIT_V2 ? base < V2_START || base >= V2_END || base % HUGE : base != 0)
+		return -1;
+	h->at.base = base;
+	h->at.kernel = image->relocatable ? base + KERNEL_AT : image->start;
+	h->at.end = h->at.kernel + image->size;
+	h->at.entry = image->entry + hermit_bias(image, h->at.kernel);
+	return 0;
+}
+
 int hermit_place(struct hermit *h, uint64_t memory, uint64_t *base, struct error *e)
 {
 	const struct hermit_image *image = &h->image;
@@ -73,11 +86,7 @@ int hermit_place(struct hermit *h, uint64_t memory, uint64_t *base, struct error
 	*base = 0;
 	if (image->abi == HERMIT_V2)
 		*base = h->cfg.aslr && image->relocatable ? random_base(limit - memory) : V2_START;
-	h->at.base = *base;
-	h->at.kernel = image->relocatable ? *base + KERNEL_AT : image->start;
-	h->at.end = h->at.kernel + image->size;
-	h->at.entry = image->entry + hermit_bias(image, h->at.kernel);
-	return 0;
+	return hermit_place_at(h, *base);
 }
 
 /* Quoted as a POSIX shell would read it back: the guest splits its arguments like one. */

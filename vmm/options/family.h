@@ -28,6 +28,7 @@ int jail_complete(struct vm_config *cfg, struct error *e);
 int option_restore(char *value, struct vm_config *cfg, struct error *e);
 int option_save(char *value, struct vm_config *cfg, struct error *e);
 bool option_travels(const char *name); /* into a snapshot and out of it */
+int option_checkpoint(char *value, struct vm_config *cfg, struct error *e);
 int snapshot_complete(struct vm_config *cfg, struct error *e);
 
 /* options.c: an option by its name, as if it stood on the command line; whether it did. */

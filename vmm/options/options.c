@@ -12,6 +12,7 @@
 
 #include "options/family.h"
 #include "options/table.h"
+#include "snapshot/checkpoint.h"
 #include "snapshot/snapshot.h"
 
 #define FIELD(name) offsetof(struct vm_config, name)
@@ -82,6 +83,12 @@ const struct row option_rows[] = {
 	 "folder DIR. track: note changes from here on; base: only\n"
 	 "what changed since that snapshot with track, or base",
 	 0, option_save},
+
+	{PARSED, "checkpoint", "SECONDS[,full]",
+	 "of a unikernel: save it every SECONDS, in the folder\n"
+	 "checkpoint, from which its next run here goes on; full:\n"
+	 "all of it each time, not what has changed",
+	 0, option_checkpoint},
 
 	{HEADING, "Disks, networks and shares", 0, 0, 0, 0},
 	{PARSED, "disk", "PATH[,KEY=VALUE]...",
@@ -366,6 +373,8 @@ static int complete(struct vm_config *cfg, struct error *e)
 	if (cfg->nshares)
 		cfg->memory.shared = true;
 	cfg->control = in_dir(cfg->run_dir, cfg->control, "control.sock");
+	if (cfg->checkpoint.seconds && !cfg->control)
+		cfg->control = CHECKPOINT_CONTROL;
 	cfg->console = in_dir(cfg->run_dir, cfg->console, "console.sock");
 	cfg->console_log = in_dir(cfg->run_dir, cfg->console_log, "console.log");
 	cfg->log = in_dir(cfg->run_dir, cfg->log, "vmm.log");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "snapshot/checkpoint.h"
 #include "snapshot/snapshot.h"
 
 #include <string.h>
@@ -60,12 +61,30 @@ int option_save(char *value, struct vm_config *cfg, struct error *e)
 	return params_parse("--save", value, known, e);
 }
 
+int option_checkpoint(char *value, struct vm_config *cfg, struct error *e)
+{
+	const struct param known[] = {
+		{"full", PARAM_FLAG, &cfg->checkpoint.full, 0, 0, NULL, NULL},
+		{0},
+	};
+	const char *number = params_next(&value);
+	uint64_t seconds;
+
+	if (parse_number(number, 0, CHECKPOINT_MAX_SECONDS, &seconds))
+		return error_set(e, ERROR_USER, "--checkpoint %s: give seconds, 0 to %d", number,
+				 CHECKPOINT_MAX_SECONDS);
+	cfg->checkpoint.seconds = (unsigned int)seconds;
+	return params_parse("--checkpoint", value, known, e);
+}
+
 int snapshot_complete(struct vm_config *cfg, struct error *e)
 {
 	uint64_t size;
 
 	if (cfg->save.dir && !cfg->control && !cfg->run_dir)
 		return error_set(e, ERROR_USER, "--save needs the VM's --run-dir or --control");
+	if (checkpoint_complete(cfg, e))
+		return -1;
 	if (!cfg->restore_dir || cfg->save.dir)
 		return 0;
 	if (cfg->ntravels)

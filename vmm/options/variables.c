@@ -5,6 +5,7 @@
 
 #include "options/family.h"
 #include "options/params.h"
+#include "snapshot/checkpoint.h"
 
 #define CAVES_GDB_PORT "1234"
 #define MONITOR_SOCKET "hermit-monitor.sock"
@@ -30,15 +31,14 @@ static int take_verbose(char *value, struct vm_config *cfg)
 
 static int take_cpus(char *value, struct vm_config *cfg)
 {
+	struct error e;
 	uint64_t n;
 
 	if (cfg->isle.wanted)
 		return 0; /* isle.c has read it: which CPUs of the host, not how many */
 	if (parse_number(value, 1, MAX_CPUS, &n))
 		return -1;
-	cfg->cpus = (unsigned int)n;
-	cfg->topology = (struct cpu_topology){1, (unsigned int)n, 1};
-	return 0;
+	return options_take("cpus", strdup(value), cfg, &e); /* a snapshot has to know */
 }
 
 static int take_memory(char *value, struct vm_config *cfg)
@@ -97,6 +97,21 @@ static int take_mergeable(char *value, struct vm_config *cfg)
 	return take_switch(value, &cfg->memory.mergeable);
 }
 
+static int take_checkpoint(char *value, struct vm_config *cfg)
+{
+	uint64_t n;
+
+	if (parse_number(value, 0, CHECKPOINT_MAX_SECONDS, &n))
+		return -1;
+	cfg->checkpoint.seconds = (unsigned int)n;
+	return 0;
+}
+
+static int take_full(char *value, struct vm_config *cfg)
+{
+	return take_switch(value, &cfg->checkpoint.full);
+}
+
 static int take_kvm(char *value, struct vm_config *cfg)
 {
 	(void)cfg;
@@ -133,6 +148,8 @@ static const struct variable variables[] = {
 	 take_debug},
 	{"HERMIT_GDB_PORT", "gdb", "a port from 1 to 65535", take_gdb_port},
 	{"HERMIT_CONFIG", "config", "a file", take_config},
+	{"HERMIT_CHECKPOINT", "checkpoint", "seconds, 0 to 86400", take_checkpoint},
+	{"HERMIT_FULLCHECKPOINT", "checkpoint", "0 or 1", take_full},
 	{"HERMIT_HUGEPAGE", "no-hugepages", "0 or 1", take_huge_pages},
 	{"HERMIT_MERGEABLE", "ksm", "0 or 1", take_mergeable},
 	{"HERMIT_KVM", "", "1: there is no emulator in this VMM", take_kvm},
@@ -143,16 +160,21 @@ static const struct variable variables[] = {
 int variables_read(struct vm_config *cfg, struct error *e)
 {
 	const struct variable *v = variables, *end = variables + sizeof(variables) / sizeof(*v);
+	bool read[sizeof(variables) / sizeof(variables[0])] = {false};
 	char *value;
 
 	for (; v < end; v++) {
 		value = getenv(v->name);
 		if (!value || options_given(v->option))
 			continue;
+		read[v - variables] = true;
 		if (v->take(value, cfg))
 			return error_set(e, ERROR_USER, "%s=%.200s: give %s", v->name, value,
 					 v->expects);
-		options_note(v->option);
 	}
+	/* From here on they count as options; not before, two of them belong to one. */
+	for (v = variables; v < end; v++)
+		if (read[v - variables])
+			options_note(v->option);
 	return 0;
 }

@@ -56,6 +56,7 @@ enum snap_kind {
 	SNAP_MSRS,
 	SNAP_TSC,
 	SNAP_NESTED,
+	SNAP_UNIKERNEL, /* hermit/saved.c */
 	SNAP_KINDS,
 };
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hermit/saved.h"
 #include "snapshot/ram.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/state.h"
@@ -169,6 +170,11 @@ bool snapshot_option(const struct snapshot *s, unsigned int i, const char **name
 	return true;
 }
 
+bool snapshot_section(const struct snapshot *s, enum snap_kind kind, struct snap_in *in)
+{
+	return snap_find(s->file, kind, 0, in);
+}
+
 int snapshot_map(const struct snapshot *s, struct guest_memory *m, struct error *e)
 {
 	bool verify;
@@ -196,8 +202,11 @@ int snapshot_load(const struct snapshot *s, struct vm *vm, struct error *e)
 	for (i = 0; i < vm->cfg->cpus; i++)
 		if (state_load_vcpu(&vm->vcpus[i], s->file, e))
 			return in_file(e, s, "state");
-	if (state_load_clock(vm, s->file, e) || state_load_devices(vm, s->file, e))
+	if (state_load_clock(vm, s->file, e) || state_load_devices(vm, s->file, e) ||
+	    unikernel_load_saved(vm, s, e))
 		return in_file(e, s, "state");
+	if (vm->hermit)
+		return 0; /* it has no generation ID: all of its RAM is its own */
 	if (vmgenid_renew(&vm->mem))
 		return error_set(e, ERROR_MACHINE, "no generation ID: %s", strerror(errno));
 	vmgenid_notify(&vm->generation);

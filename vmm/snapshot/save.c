@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "hermit/saved.h"
 #include "snapshot/ram.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/state.h"
@@ -116,6 +117,8 @@ static int save_state(struct vm *vm, struct snap_out *o, struct error *e)
 	if (state_save_clock(vm, o, e) || state_save_machine(vm, o, e))
 		return -1;
 	state_save_devices(vm, o);
+	if (vm->hermit)
+		unikernel_save(vm, o);
 	return 0;
 }
 
@@ -192,7 +195,7 @@ static int check_request(const struct vm *vm, const struct snapshot_request *r, 
 	if (r->base && memcmp(r->base, vm->snapshot_base, SNAP_ID))
 		return error_set(e, ERROR_USER,
 				 "the base is not the last snapshot with 'track' of this VM");
-	return state_can_save_devices(vm, e);
+	return unikernel_can_save(vm, e) || state_can_save_devices(vm, e) ? -1 : 0;
 }
 
 int snapshot_save(struct vm *vm, const struct snapshot_request *r, struct snapshot_result *result,

@@ -36,6 +36,9 @@ uint64_t snapshot_memory(const struct snapshot *s); /* bytes of RAM */
 bool snapshot_option(const struct snapshot *s, unsigned int i, const char **name,
 		     const char **value);
 
+/* A section of its state file; false: there is none. */
+bool snapshot_section(const struct snapshot *s, enum snap_kind kind, struct snap_in *in);
+
 /* RAM becomes the snapshot's. */
 int snapshot_map(const struct snapshot *s, struct guest_memory *m, struct error *e);
 
