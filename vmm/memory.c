@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory.h"
 
+#include <emmintrin.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
@@ -326,21 +327,30 @@ int memory_write(const struct guest_memory *m, uint64_t gpa, const void *from, u
 	return 0;
 }
 
+static void copy_line(uint8_t *to, const uint8_t *from)
+{
+	const __m128i *f = (const __m128i *)from;
+	__m128i a = _mm_loadu_si128(f), b = _mm_loadu_si128(f + 1);
+	__m128i c = _mm_loadu_si128(f + 2), d = _mm_loadu_si128(f + 3);
+	__m128i *t = (__m128i *)to;
+
+	_mm_storeu_si128(t, a);
+	_mm_storeu_si128(t + 1, b);
+	_mm_storeu_si128(t + 2, c);
+	_mm_storeu_si128(t + 3, d);
+}
+
 /*
  * From the page cache to RAM in registers.  read() would copy with REP MOVSB in the kernel, which
  * is as fast, but is 4096 steps a page where instructions are counted (docs/performance.md).
  */
 static void copy_pages(uint8_t *to, const uint8_t *from, uint64_t len)
 {
-	typedef long long line __attribute__((vector_size(16), aligned(1), may_alias));
 	uint64_t at;
-	line l[8];
 
-	for (at = 0; at + sizeof(l) <= len; at += sizeof(l)) {
-		for (unsigned int i = 0; i < 8; i++)
-			memcpy(&l[i], from + at + i * sizeof(line), sizeof(line));
-		for (unsigned int i = 0; i < 8; i++)
-			memcpy(to + at + i * sizeof(line), &l[i], sizeof(line));
+	for (at = 0; at + 128 <= len; at += 128) {
+		copy_line(to + at, from + at);
+		copy_line(to + at + 64, from + at + 64);
 	}
 	memcpy(to + at, from + at, len - at);
 }
