@@ -16,7 +16,16 @@ from hypergen.errors import BuildError, UserError
 from tests.bench import exits, rig
 from tests.bench.overlay import Overlay
 from tests.bench.rig import Report
-from tests.bench.vmms import BEYOND, OURS, Guest, Vmm, install
+from tests.bench.vmms import (
+    BEYOND,
+    OURS,
+    UNIKERNEL_MIB,
+    Guest,
+    Vmm,
+    install,
+    unikernel_vmms,
+)
+from tests.nested.unikernels import ABIS, build_all
 
 TAP = "bench0"
 LARGE = 8192
@@ -227,6 +236,72 @@ def _io_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
     return rows
 
 
+# -- unikernels ------------------------------------------------------------------------------------
+
+WRITES = 100
+NOWHERE = ["--output", "/dev/null"]
+
+
+def _unikernel_plan(_vmms: list[Vmm]) -> Plan:
+    plan = []
+    for vmm, argv in unikernel_vmms().items():
+        for abi in ABIS if vmm == OURS else ("v1", "v2"):
+            name, image, writes = f"{vmm},{abi}", f"/bench/hello-{abi}", str(WRITES)
+            runs = {
+                ("hello", name): [*argv, image],
+                ("hello-memory", name): [*argv, image, "wait"],
+                ("hello-whole", name): [*argv, *NOWHERE, image],
+                ("hello-whole", f"{name},{writes}"): [*argv, *NOWHERE, image, writes],
+            }
+            plan += [[*key, str(UNIKERNEL_MIB), "/", *words] for key, words in runs.items()]
+    return plan
+
+
+def _write_figures(
+    report: Report, name: str, bound: Callable[[float], float | None]
+) -> list[Figure]:
+    """What one more write costs the host, to a file that takes everything at once."""
+    none, many = (report.stretch("hello-whole", which) for which in (name, f"{name},{WRITES}"))
+    if none is None or many is None:
+        return []
+    host = [stretch.instructions - stretch.counts["guest"] for stretch in (none, many)]
+    each = (host[1] - host[0]) / WRITES
+    exits_each = (many.counts["entries"] - none.counts["entries"]) / WRITES
+    return [
+        Figure(f"unikernel, a write: {name}", each, "instructions of VMM and host", bound(2000)),
+        Figure(f"unikernel, exits a write: {name}", exits_each, "", bound(1.2)),
+    ]
+
+
+def _hello_figures(report: Report, name: str) -> list[Figure]:
+    """The rows of one VMM and interface; only ours has bounds."""
+
+    def bound(value: float) -> float | None:
+        return value if name.startswith(f"{OURS},") else None
+
+    first, end = (report.stretch(kind, name) for kind in ("hello", "hello-end"))
+    if first is None or end is None:
+        return []
+    calls = 2  # a write, and the end
+    entries = first.counts["entries"] + end.counts["entries"]
+    both = first.instructions + end.instructions
+    unit = "million instructions"
+    rows = [
+        Figure(f"unikernel, exec to first byte: {name}", first.instructions / 1e6, unit, bound(6)),
+        Figure(f"unikernel, exec to end: {name}", both / 1e6, unit, bound(8)),
+        Figure(f"unikernel, exits of {calls} hypercalls: {name}", entries, "", bound(1.2 * calls)),
+    ]
+    for kib in report.rows.get(("hello-memory", name), []):
+        text = f"unikernel, memory beyond guest RAM: {name}"
+        rows.append(Figure(text, kib[0] / 1024, "MiB", bound(1)))
+    return rows + _write_figures(report, name, bound)
+
+
+def _unikernel_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
+    names = [stretch.name for stretch in report.stretches if stretch.kind == "hello"]
+    return [row for name in names for row in _hello_figures(report, name)]
+
+
 # -- many VMs --------------------------------------------------------------------------------------
 
 
@@ -288,6 +363,7 @@ GROUPS = {
     "idle": Group(_idle_plan, _idle_figures),
     "restore": Group(_restore_plan, _restore_figures),
     "io": Group(_io_plan, _io_figures),
+    "unikernel": Group(_unikernel_plan, _unikernel_figures),
     "many": Group(_many_plan, _many_figures, 2048 + 36 * MANY),
 }
 
@@ -307,6 +383,7 @@ def prepare(cfg: BuildConfig, hg_vmm: Path | None) -> tuple[Overlay, list[Vmm]]:
         "guest.cpio": _guest_archive(cfg, "guest.cpio", "guest_init"),
         "io.cpio": _guest_archive(cfg, "io.cpio", "guest_io"),
         "tiny": rig.compile_c(cfg, "tiny", ["tiny.S"], rig.TINY),
+        **build_all(cfg.out / "bench", "hello"),
     }
     vmms = install(cfg, overlay, files)
     if hg_vmm:

@@ -109,6 +109,8 @@ static const struct {
 } verbs[] = {
 	{"start", measure_start}, {"first", measure_first}, {"idle", measure_idle},
 	{"io", measure_io},	  {"many", measure_many},   {"restore", measure_restore},
+	{"hello", measure_hello}, {"hello-memory", measure_hello_memory},
+	{"hello-whole", measure_hello_whole},
 };
 
 static void make_dev(const char *root)

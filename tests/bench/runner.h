@@ -45,6 +45,9 @@ void vm_failed(struct vm *vm, const struct vmm *vmm);
 /* work.c: what a plan's line can ask for, by its first word. */
 void measure_start(const struct vmm *vmm);
 void measure_first(const struct vmm *vmm);
+void measure_hello(const struct vmm *vmm);
+void measure_hello_whole(const struct vmm *vmm);
+void measure_hello_memory(const struct vmm *vmm);
 void measure_idle(const struct vmm *vmm);
 void measure_io(const struct vmm *vmm);
 void measure_restore(const struct vmm *vmm);

@@ -21,6 +21,7 @@ OURS = "hg-vmm"
 BEYOND = "beyond-its-documentation:"
 """Before the name of a peer that is tuned further than its documentation says; no reach is set
 against it."""
+UNIKERNEL_MIB = 64
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,14 @@ def _microvm(acpi: str, ports: str = "") -> Callable[[Guest], list[str]]:
     return argv
 
 
+def unikernel_vmms() -> dict[str, list[str]]:
+    """Name → the beginning of the command line that runs a unikernel of UNIKERNEL_MIB."""
+    found = {OURS: ["/usr/bin/hg-vmm", "--memory", f"{UNIKERNEL_MIB}M"]}
+    if os.environ.get("PEER_UHYVE"):
+        found["uhyve"] = ["/bench/uhyve", "--memory-size", f"{UNIKERNEL_MIB}MiB"]
+    return found
+
+
 def _lkvm(guest: Guest) -> list[str]:
     return [
         *("/bench/lkvm", "run", "--kernel", "/bench/bzImage", "--initrd", guest.initrd),
@@ -145,7 +154,8 @@ def _add_qemu(overlay: Overlay) -> None:
 def install(cfg: BuildConfig, overlay: Overlay, files: dict[str, Path]) -> list[Vmm]:
     """Put the VMMs, the guest kernel and `files` (name → source, in /bench) into `overlay`.
 
-    ``PEER_LKVM`` and ``PEER_FIRECRACKER`` name static programs that take part, too.
+    ``PEER_LKVM``, ``PEER_FIRECRACKER`` and, for unikernels, ``PEER_UHYVE`` name static programs
+    that take part, too.
     """
     vmlinux = _guest_kernel(cfg, "vmlinux")
     _add_qemu(overlay)
@@ -168,4 +178,6 @@ def install(cfg: BuildConfig, overlay: Overlay, files: dict[str, Path]) -> list[
         for memory in (128, 8192):
             overlay.file(f"bench/fc-{memory}.json", _firecracker_config(Guest(memory)))
         vmms.append(Vmm("firecracker", "/", _firecracker, devices=False))
+    if uhyve := os.environ.get("PEER_UHYVE"):
+        overlay.copy("bench/uhyve", Path(uhyve))
     return vmms

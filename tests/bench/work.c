@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 #define READY	 "bench-guest-init"
 #define DONE	 "bench-guest-done"
+#define HELLO	 "hello"
 #define TURNS	 2
 #define IDLE_MS	 10000
 #define ANSWER	 "bench-answer"
@@ -60,6 +62,63 @@ void measure_start(const struct vmm *vmm)
 		vm_end(&vm);
 		nap(500); /* the host takes down what is left of it: namespaces, memory */
 	}
+}
+
+/* A unikernel's way from fork to its first byte on the console, and from there to its end. */
+void measure_hello(const struct vmm *vmm)
+{
+	for (int turn = 0; turn < TURNS; turn++) {
+		bool last = turn == TURNS - 1, said;
+		int status;
+
+		if (last) {
+			say("stretch hello %s\n", vmm->name);
+			say("stretch hello-end %s\n", vmm->name);
+			MARK(MARK_BLOCKS);
+		}
+		vm_begin(&vm, vmm);
+		said = vm_wait(&vm, HELLO) == 0;
+		if (last)
+			MARK(MARK_BLOCKS);
+		if (!said)
+			vm_failed(&vm, vmm);
+		else if (waitpid(vm.pid, &status, 0) != vm.pid || status)
+			say("failed %s status %d\n", vmm->name, status);
+		MARK(MARK_END);
+		close(vm.master);
+		nap(500);
+	}
+}
+
+/* A unikernel as a whole; it says nothing here. */
+void measure_hello_whole(const struct vmm *vmm)
+{
+	for (int turn = 0; turn < TURNS; turn++) {
+		int status;
+
+		if (turn == TURNS - 1) {
+			say("stretch hello-whole %s\n", vmm->name);
+			MARK(MARK_BLOCKS);
+		}
+		vm_begin(&vm, vmm);
+		if (waitpid(vm.pid, &status, 0) != vm.pid || status)
+			say("failed %s status %d\n", vmm->name, status);
+		MARK(MARK_END);
+		close(vm.master);
+		nap(500);
+	}
+}
+
+/* One that waits. */
+void measure_hello_memory(const struct vmm *vmm)
+{
+	vm_begin(&vm, vmm);
+	if (vm_wait(&vm, HELLO))
+		vm_failed(&vm, vmm);
+	nap(500);
+	say("hello-memory %s %lu\n", vmm->name, vm_overhead(&vm, vmm));
+	vm_end(&vm);
+	nap(500);
 }
 
 /* A guest that does next to nothing: what there is, is the VMM's way to the first VMRUN. */
