@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "footprint.h"
@@ -112,14 +113,30 @@ static void stop_both(pid_t vmm, int signal)
 	kill(vmm, SIGCONT);
 }
 
+/* Less than 0: none yet.  Its own footprint has time until the VMM has started. */
+static int next_signal(const sigset_t *watched, siginfo_t *info)
+{
+	const struct timespec start = {.tv_nsec = 50000000};
+	static bool settled;
+	int signal;
+
+	if (settled)
+		return sigwaitinfo(watched, info);
+	signal = sigtimedwait(watched, info, &start);
+	if (signal < 0) {
+		footprint_forget_start();
+		settled = true;
+	}
+	return signal;
+}
+
 static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched)
 {
 	siginfo_t info;
 	int status, signal;
 
-	footprint_forget_start();
 	for (;;) {
-		signal = sigwaitinfo(watched, &info);
+		signal = next_signal(watched, &info);
 		if (signal == SIGCHLD && waitpid(vmm, &status, WNOHANG) == vmm)
 			break;
 		if (is_stop(signal))
