@@ -7,6 +7,7 @@
 #include "bus.h"
 #include "log.h"
 #include "pci_driver.h"
+#include "snapshot/format.h"
 #include "units.h"
 #include "virtio/net.h"
 
@@ -242,6 +243,38 @@ static void a_reset_of_the_machine_forgets_the_driver(void)
 	CHECK(common_read(&pci, VIRTIO_PCI_COMMON_STATUS, 1) == 0);
 }
 
+static void a_snapshot_holds_what_the_driver_wrote(void)
+{
+	static const uint8_t id[SNAP_ID];
+	struct snap_out o;
+	struct snap_in in;
+	uint8_t *at;
+
+	start(0);
+	config_write(&pci, PCI_INTERRUPT_LINE, 5, 1);
+	config_write(&pci, PCI_BASE_ADDRESS_0, UINT32_MAX, 4);
+	snap_create(&o, id);
+	snap_begin(&o, SNAP_DEVICE, 0);
+	virtio_pci_save(&pci, &o);
+	snap_end(&o);
+	CHECK(snap_finish(&o) == 0);
+	virtio_pci_reset(&pci);
+	/* Of a file that somebody has changed nothing is taken but that. */
+	CHECK(snap_find(o.data, SNAP_DEVICE, 0, &in));
+	at = o.data + (in.data - o.data) + 4;
+	memset(at, 0xff, 4);
+	at[PCI_CAPABILITY_LIST] = 0;
+	CHECK(virtio_pci_load(&pci, &in) == 0 && in.len == 0);
+	CHECK(pci.address == 0x80000010u && config_read(&pci, PCI_INTERRUPT_LINE, 1) == 5);
+	CHECK(config_read(&pci, PCI_BASE_ADDRESS_0, 4) == (~(PCI_WINDOW_BYTES - 1) | 0xc));
+	CHECK(config_read(&pci, PCI_VENDOR_ID, 4) == 0x10411af4);
+	CHECK(config_read(&pci, PCI_CAPABILITY_LIST, 1) == 0x40);
+	CHECK(snap_find(o.data, SNAP_DEVICE, 0, &in));
+	in.len = 100;
+	CHECK(virtio_pci_load(&pci, &in) == -1);
+	snap_discard(&o);
+}
+
 static const struct unit_test tests[] = {
 	TEST(the_bus_has_one_function),
 	TEST(the_window_has_a_size),
@@ -251,6 +284,7 @@ static const struct unit_test tests[] = {
 	TEST(queues_are_what_the_driver_says),
 	TEST(packets_go_both_ways),
 	TEST(a_reset_of_the_machine_forgets_the_driver),
+	TEST(a_snapshot_holds_what_the_driver_wrote),
 	{NULL, NULL},
 };
 

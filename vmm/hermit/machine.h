@@ -9,6 +9,8 @@
 #include "error.h"
 
 struct memory_config;
+struct snap_in;
+struct snap_out;
 struct vcpu;
 struct vm;
 
@@ -23,6 +25,10 @@ int unikernel_open_network(struct vm *vm, struct error *e);
 
 /* For a new KVM VM: its notifications and interrupts.  0, or -1 and *e. */
 int unikernel_connect_network(struct vm *vm, struct error *e);
+
+/* For snapshots, beside the devices' own state.  0, or -1: damaged. */
+void unikernel_save_network(const struct vm *vm, struct snap_out *o);
+int unikernel_load_network(struct vm *vm, struct snap_in *in);
 
 /* The network is as after power on. */
 void unikernel_reset_network(struct vm *vm);

@@ -15,6 +15,7 @@
 #include "hermit/machine.h"
 #include "hermit/nic.h"
 #include "log.h"
+#include "snapshot/format.h"
 #include "virtio/net.h"
 #include "virtio/pci.h"
 #include "vm.h"
@@ -99,6 +100,22 @@ int unikernel_connect_network(struct vm *vm, struct error *e)
 	if (vm->pci && virtio_pci_connect(vm->pci, vm->vm_fd))
 		return error_set(e, ERROR_MACHINE, "KVM_IOEVENTFD: %s", strerror(errno));
 	return vm->hermit->nic && !vm->pci ? route_interrupt(vm, e) : 0;
+}
+
+void unikernel_save_network(const struct vm *vm, struct snap_out *o)
+{
+	snap_put32(o, vm->hermit->nic && nic_is_used(vm->hermit->nic));
+	if (vm->pci)
+		virtio_pci_save(vm->pci, o);
+}
+
+int unikernel_load_network(struct vm *vm, struct snap_in *in)
+{
+	uint32_t used = snap_take32(in);
+
+	if (used && vm->hermit->nic)
+		nic_go_on(vm->hermit->nic);
+	return vm->pci ? virtio_pci_load(vm->pci, in) : 0;
 }
 
 void unikernel_reset_network(struct vm *vm)

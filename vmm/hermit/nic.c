@@ -112,6 +112,18 @@ void nic_info(struct hermit_nic *nic, char mac[NIC_MAC_BYTES])
 	unlock(nic);
 }
 
+bool nic_is_used(const struct hermit_nic *nic)
+{
+	return nic->in_use;
+}
+
+void nic_go_on(struct hermit_nic *nic)
+{
+	use(nic, true);
+	watch(nic, EPOLLIN, 0);
+	irq_pulse(&nic->irq); /* the guest may have been told of a packet that is no longer there */
+}
+
 int nic_send(struct hermit_nic *nic, const void *from, uint64_t len)
 {
 	static struct virtio_net_hdr_v1 header; /* nothing is asked of the host */

@@ -27,6 +27,10 @@ void nic_reset(struct hermit_nic *nic);
 /* The address, and from now on interrupts. */
 void nic_info(struct hermit_nic *nic, char mac[NIC_MAC_BYTES]);
 
+/* For snapshots: whether nic_info() was called; and as if it were called again. */
+bool nic_is_used(const struct hermit_nic *nic);
+void nic_go_on(struct hermit_nic *nic);
+
 /* One packet from `from`, `len` bytes: 0, or -1 when it could not be sent now. */
 int nic_send(struct hermit_nic *nic, const void *from, uint64_t len);
 

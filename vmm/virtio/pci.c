@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "snapshot/format.h"
 #include "virtio/notifiers.h"
 
 #define VENDOR	      0x1af4
@@ -109,6 +110,28 @@ void virtio_pci_reset(struct virtio_pci *p)
 		       sizeof(struct virtio_pci_cap), PCI_DEVICE_AT, DEVICE_BYTES);
 	add_capability(c, ACCESS_CAP, 0, VIRTIO_PCI_CAP_PCI_CFG, sizeof(struct virtio_pci_cfg_cap),
 		       0, 0);
+}
+
+void virtio_pci_save(const struct virtio_pci *p, struct snap_out *o)
+{
+	snap_put32(o, p->address);
+	snap_put(o, p->config, sizeof(p->config));
+}
+
+int virtio_pci_load(struct virtio_pci *p, struct snap_in *in)
+{
+	uint8_t config[PCI_CONFIG_BYTES], mask;
+	unsigned int at;
+
+	p->address = snap_take32(in);
+	snap_take_to(in, config, sizeof(config));
+	for (at = 0; at < PCI_CONFIG_BYTES && !in->bad; at++) {
+		mask = write_mask(at);
+		p->config[at] = (p->config[at] & ~mask) | (config[at] & mask);
+	}
+	if (atomic_load(&p->dev->isr))
+		irq_pulse(&p->dev->irq); /* the new machine's line is down */
+	return in->bad ? -1 : 0;
 }
 
 /* 4.1.4.9.1: an access to ACCESS_DATA is one to the window, where the capability says. */

@@ -45,6 +45,10 @@ int virtio_pci_attach(struct virtio_pci *p, struct virtio_dev *dev, const int *v
 /* As after power on.  The device itself is virtio_reset()'s business. */
 void virtio_pci_reset(struct virtio_pci *p);
 
+/* What the driver has written; the device itself is saved beside it.  0, or -1: damaged. */
+void virtio_pci_save(const struct virtio_pci *p, struct snap_out *o);
+int virtio_pci_load(struct virtio_pci *p, struct snap_in *in);
+
 /* Lets KVM take the notifications of a new VM.  0, or -1 with errno. */
 int virtio_pci_connect(const struct virtio_pci *p, int vm_fd);
 
