@@ -156,3 +156,24 @@ def test_a_reset_keeps_the_network(lan: Nest, abi: str) -> None:
         120,
     )
     assert "served <b>2</b>" in lan.sh("cat /run/nest/web/all")
+
+
+@pytest.mark.parametrize(("abi", "keys"), [("core", ""), ("v2", ",vhost=on"), ("v2", ",vhost=off")])
+def test_a_network_goes_on_from_a_snapshot(lan: Nest, abi: str, keys: str) -> None:
+    text = lan.sh(
+        "mkdir -p /run/nest/one /run/nest/two; rm -rf /host/test/snap\n"
+        "fetch() { timeout 60 wget -qO /tmp/page http://10.79.0.4/\n"
+        "  grep -o '<b>[0-9]*<' /tmp/page; }\n"
+        "start() { hg-vmm --run-dir $1 --daemonize --net tap=u0,bridge=bru$2 --ip 10.79.0.4 "
+        f"--kernel /nest/guests/web-{abi} $3; }}\n"
+        'quit() { /nest/bin/qmp $1/control.sock \'{"execute": "quit"}\' >/dev/null; n=0\n'
+        "  until [ -e $1/exit.json ]; do n=$((n + 1)); [ $n -lt 100 ]; sleep 0.1; done; }\n"
+        f"start /run/nest/one {keys or ',mtu=1500'}; n=0\n"
+        "until grep -q ^Hello /run/nest/one/console.log; do\n"
+        "  n=$((n + 1)); [ $n -lt 300 ]; sleep 0.2; done\n"
+        "fetch; hg-vmm --save /host/test/snap --run-dir /run/nest/one; fetch; quit /run/nest/one\n"
+        f"start /run/nest/two {keys or ',mtu=1500'} '--restore /host/test/snap'; fetch; fetch\n"
+        "quit /run/nest/two",
+        240,
+    )
+    assert re.findall(r"<b>(\d+)<", text) == ["1", "2", "2", "3"], text

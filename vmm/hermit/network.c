@@ -69,7 +69,8 @@ int unikernel_open_network(struct vm *vm, struct error *e)
 		return 0;
 	if (check(vm, e))
 		return -1;
-	if (vm->hermit->image.abi == HERMIT_C)
+	/* Increments have to know what was written, and the kernel does not tell. */
+	if (vm->hermit->image.abi == HERMIT_C || (vm->cfg->checkpoint.seconds && !net.need_vhost))
 		net.no_vhost = true;
 	dev = net_create(&vm->mem, &vm->loop, &net, e);
 	if (!dev)

@@ -11,7 +11,10 @@
 #include "snapshot/snapshot.h"
 #include "vm.h"
 
-/* The section: this, then for each open file a struct saved_file and its path without a NUL. */
+/*
+ * The section: this, then for each open file a struct saved_file and its path without a NUL, and
+ * what the network needs if there is one.
+ */
 struct saved_unikernel {
 	uint32_t image; /* which one: a sum of its headers and size */
 	uint32_t nfiles;
@@ -31,13 +34,6 @@ static uint32_t image_sum(const struct hermit *h)
 	uint32_t sum = crc32c(0, &h->image, sizeof(h->image));
 
 	return crc32c(sum, &h->at.kernel_bytes, sizeof(h->at.kernel_bytes));
-}
-
-int unikernel_can_save(const struct vm *vm, struct error *e)
-{
-	if (vm->hermit && vm->cfg->nnets)
-		return error_set(e, ERROR_USER, "a unikernel with a network cannot be saved");
-	return 0;
 }
 
 void unikernel_save(const struct vm *vm, struct snap_out *o)
@@ -64,6 +60,8 @@ void unikernel_save(const struct vm *vm, struct snap_out *o)
 		snap_put(o, &file, sizeof(file));
 		snap_put(o, one.path, file.path_len);
 	}
+	if (vm->cfg->nnets)
+		unikernel_save_network(vm, o);
 	snap_end(o);
 }
 
@@ -120,6 +118,9 @@ int unikernel_load_saved(struct vm *vm, const struct snapshot *s, struct error *
 	for (i = 0; i < saved.nfiles && i < FILES_MAX_OPEN; i++)
 		if (open_again(vm, &in, e))
 			return -1;
+	/* That both or none have one was seen with the devices. */
+	if (vm->cfg->nnets && unikernel_load_network(vm, &in))
+		return error_set(e, ERROR_USER, "is damaged: a unikernel's network");
 	unikernel_sync_registers(vm);
 	return snap_done(&in, "a unikernel's state", e);
 }
