@@ -76,8 +76,8 @@ def test_disk(built: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> P
         return folder / name
 
     init = folder / "init"
-    source = TOP / "tests" / "bench" / "guest_init.c"
-    subprocess.run(["cc", "-O2", "-static", "-o", init, source], check=True)
+    sources = [TOP / "tests" / "bench" / f"guest_{part}.c" for part in ("init", "console")]
+    subprocess.run(["cc", "-O2", "-static", "-o", init, *sources], check=True)
     initrd = Overlay()
     initrd.copy("init", init)
     second = folder / FILES.second  # a copy: a second name of one file would share its lock

@@ -94,9 +94,13 @@ class Host:
 
 
 def argv(cfg: BuildConfig, disk: Path, port: int, **options: Any) -> list[str]:
-    """QEMU's command line from the verb that `make run` uses, with a forwarded port."""
+    """QEMU's command line from the verb that `make run` uses, with forwarded ports.
+
+    ``forwards`` are more of them: a TCP port here → the port there.
+    """
     extra: Sequence[str] = options.pop("extra", ())
-    forward = f"hostfwd=tcp:127.0.0.1:{port}-:{RELAY_PORT}"
+    ports = {port: RELAY_PORT, **options.pop("forwards", {})}
+    forward = ",".join(f"hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ports.items())
     return qemu.command(
         cfg,
         disk,

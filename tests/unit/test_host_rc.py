@@ -22,7 +22,7 @@ BLKID = """/dev/sda1: LABEL="data" UUID="1111" TYPE="ext4"
 
 # What the scripts do to a machine. busybox's ash prefers its own applets to PATH, so each of these
 # is a shell function here that calls the fake: no test may reach this machine's network or disks.
-FAKES = ("blkid", "lvm", "mount", "dmesg", "ip", "udhcpc")
+FAKES = ("blkid", "lvm", "mount", "dmesg", "ip", "udhcpc", "dropbear", "dropbearkey", "sync")
 GUARD = "".join(f'{name}() {{ "$HG_ROOT/bin/{name}" "$@"; }}; ' for name in FAKES)
 
 
@@ -40,6 +40,7 @@ class Host:
         self.blocks("")
         for name in FAKES:
             self.command(name, "exit 1")
+        self.command("sync", "exit 0")
 
     def cmdline(self, text: str) -> None:
         (self.root / "proc/cmdline").write_text(text + "\n")
@@ -364,3 +365,102 @@ def test_network_settings_that_need_no_card(host: Host) -> None:
     assert host.status()["net"] == ["failed", "no network card eth7; seen: none"]
     host.run("CMD_NET=bridge LINK_WAIT=1; net_up")
     assert host.status()["net"][0] == "none"
+
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
+RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAA"
+DENIED = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding"
+
+
+def _ssh(host: Host, line: str, server: str = "") -> list[str]:
+    """Start SSH with a server that listens at once, or what ``server`` makes of it.
+
+    Returns the topic as it was first said. The server is ended then, and the loop that keeps one
+    running where it would pause.
+    """
+    top = host.root / "run/hypergen"
+    host.command("mount", "exit 0")
+    host.command(
+        "dropbearkey", '[ "$1" = -y ] && echo Fingerprint: SHA256:abc || echo key >"${4:?}"'
+    )
+    host.command("dropbear", server or f"echo $$ >{top}/ssh.pid; exec sleep 60")
+    host.cmdline(line)
+    (host.root / "host/srv/images").mkdir(parents=True, exist_ok=True)
+    host.run(
+        'exec >/dev/null 2>&1; sleep() { [ "$1" != 5 ] || exit; command sleep "$1"; }; '
+        "read_cmdline; root_up; rm -f $RUN/host.status; ssh_up; "
+        'until grep -q "^ssh" $RUN/host.status; do sleep 0.1; done; cp $RUN/host.status $RUN/seen; '
+        "if [ -e $RUN/ssh.pid ]; then kill $(cat $RUN/ssh.pid); "
+        "until grep -q failed $RUN/host.status; do sleep 0.1; done; rm -f $RUN/ssh.pid; fi"
+    )
+    return (top / "seen").read_text().splitlines()[-1].split("\t")[1:]
+
+
+ROOT = "root=LABEL=data guest_image=/srv/images"
+
+
+def _authorized(host: Host) -> list[str]:
+    return (host.root / "root/.ssh/authorized_keys").read_text().splitlines()
+
+
+def test_ssh_is_off_until_a_key_is_given(host: Host) -> None:
+    host.disks()
+    state, message = _ssh(host, ROOT)
+    assert state == "none" and "/host/srv/hypergen/authorized_keys" in message
+    assert "dropbear " not in (host.root / "calls").read_text()
+    assert not (host.root / "root/.ssh").exists()
+
+
+def test_ssh_keys_of_the_command_line_and_of_the_root(host: Host) -> None:
+    host.disks()
+    (host.root / "host/srv/hypergen").mkdir(parents=True)
+    (host.root / "host/srv/hypergen/authorized_keys").write_text(
+        f'# mine\n\n  {RSA} a b\r\ncommand="vm_list" {ED25519} robot\nnonsense\n{ED25519} last'
+    )
+    state, message = _ssh(host, f'{ROOT} hypergen.ssh="{ED25519} me" "hypergen.ssh={ED25519} you"')
+    assert (state, message) == ("ok", "port 22, SHA256:abc, 5 keys; lines that are no keys: 1")
+    assert _authorized(host) == [
+        f"{DENIED} {ED25519} me",
+        f"{DENIED} {ED25519} you",
+        f"{DENIED} {RSA} a b",
+        f'{DENIED},command="vm_list" {ED25519} robot',
+        f"{DENIED} {ED25519} last",
+    ]
+    assert (host.root / "root/.ssh").stat().st_mode & 0o777 == 0o700
+    assert (host.root / "root/.ssh/authorized_keys").stat().st_mode & 0o777 == 0o600
+    call = next(
+        line for line in (host.root / "calls").read_text().splitlines() if line[:9] == "dropbear "
+    )
+    for option in ("-F", "-s", "-j", "-k", "-p 22", "-r "):
+        assert option in call
+
+
+def test_ssh_keeps_its_host_key_on_the_root(host: Host) -> None:
+    host.disks()
+    key = host.root / "host/srv/hypergen/ssh/host_ed25519"
+    line = f'{ROOT} hypergen.ssh="{ED25519} me"'
+    assert _ssh(host, line)[0] == "ok"
+    assert key.read_text() == "key\n" and key.parent.stat().st_mode & 0o777 == 0o700
+    key.write_text("kept\n")
+    assert _ssh(host, line) == ["ok", "port 22, SHA256:abc, 1 key"]
+    assert key.read_text() == "kept\n"
+
+
+def test_ssh_without_a_root_has_a_key_for_this_boot(host: Host) -> None:
+    state, message = _ssh(host, f'hypergen.ssh="{ED25519} me"')
+    assert state == "ok" and "for this boot only" in message
+    assert (host.root / "run/hypergen/ssh/host_ed25519").exists()
+
+
+def test_ssh_says_what_is_wrong(host: Host) -> None:
+    host.disks()
+    key = f'hypergen.ssh="{ED25519} me"'
+    state, message = _ssh(host, f"{ROOT} hypergen.ssh=me")
+    assert (state, message.partition(";")[0]) == ("failed", "no public key among what is given")
+    state, message = _ssh(host, f"{ROOT} {key}", "exit 3")
+    assert state == "failed" and "the server has ended (status 3)" in message
+    assert _ssh(host, f"{ROOT} {key} hypergen.net=none") == ["none", "hypergen.net=none"]
+    host.command("dropbearkey", "exit 1")
+    host.cmdline(f"{ROOT} {key}")
+    host.run("read_cmdline; root_up; ssh_up")
+    assert "is not a host key; remove it" in host.status()["ssh"][1]

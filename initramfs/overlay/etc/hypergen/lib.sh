@@ -89,10 +89,10 @@ next_word() {
 	return 0
 }
 
-# Read the kernel command line into CMD_… variables; the last of equal words counts.
+# Read the kernel command line into CMD_… variables; the last of equal words counts, but keys add.
 read_cmdline() {
 	CMD_ROOT='' CMD_TYPE='' CMD_FLAGS='' CMD_MODE=rw CMD_WAIT=10
-	CMD_KERNELS='' CMD_IMAGES='' CMD_NET=bridge CMD_HUGEPAGES=''
+	CMD_KERNELS='' CMD_IMAGES='' CMD_NET=bridge CMD_HUGEPAGES='' CMD_SSH=''
 	IFS= read -r REST <"$R/proc/cmdline" || [ -n "$REST" ] || return 0
 	while next_word; do
 		case $WORD in
@@ -105,6 +105,7 @@ read_cmdline() {
 		guest_kernel=*) CMD_KERNELS=${WORD#*=} ;;
 		guest_image=*) CMD_IMAGES=${WORD#*=} ;;
 		hypergen.net=*) CMD_NET=${WORD#*=} ;;
+		hypergen.ssh=*) CMD_SSH=$CMD_SSH${WORD#*=}$NL ;;
 		hypergen.hugepages=*) CMD_HUGEPAGES=${WORD#*=} ;;
 		esac
 	done

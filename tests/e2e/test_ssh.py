@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host over the network: ssh in, as a person at a workstation does."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from hypergen.config import BuildConfig
+from tests.e2e import host as hosts
+from tests.e2e.bounds import bound, wait
+from tests.e2e.files import FILES
+from tests.e2e.host import Host
+from tests.e2e.machine import free_port
+
+FOLDERS = "guest_kernel=/var/lib/hypergen/kernels guest_image=/var/lib/hypergen/images"
+
+
+class Workstation:
+    """A user with keys, and the port that leads to the host's SSH server."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        for name in ("mine", "other", "kept"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name],
+                check=True,
+            )
+
+    def public(self, name: str) -> str:
+        return (self.folder / f"{name}.pub").read_text().strip()
+
+    def argv(self, *words: str, key: str = "mine", user: str = "root") -> list[str]:
+        options = [
+            *("-F", "none", "-p", str(self.port), "-i", str(self.folder / key)),
+            *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
+            *("-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR"),
+            *("-o", f"UserKnownHostsFile={self.folder}/known_hosts"),
+        ]
+        return ["ssh", *options, *words[:-1], f"{user}@127.0.0.1", *words[-1:]]
+
+    def run(
+        self, *words: str, key: str = "mine", user: str = "root", said: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv("-o", "BatchMode=yes", *words, key=key, user=user),
+            input=said,
+            capture_output=True,
+            text=True,
+            timeout=bound(60),
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def far(
+    built: BuildConfig, test_disk: Path, logs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Host, Workstation]]:
+    """A host that lets one key in by its command line, and a workstation that has it."""
+    if shutil.which("ssh") is None:
+        pytest.skip("there is no ssh; install openssh-client")
+    user = Workstation(tmp_path_factory.mktemp("keys"), free_port())
+    line = f'root=LABEL=hypergen rw {FOLDERS} hypergen.ssh="{user.public("mine")}"'
+    with hosts.direct(built, test_disk, logs, "ssh", line, forwards={user.port: 22}) as host:
+        yield host, user
+
+
+def topic(host: Host) -> str:
+    return host.rescue.run("grep ^ssh /run/hypergen/host.status").strip()
+
+
+def test_one_command_and_its_status(far: tuple[Host, Workstation]) -> None:
+    host, user = far
+    done = user.run("vm_list --json")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["[]"], "")
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", user.folder / "known_hosts"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    told = topic(host)
+    assert told.startswith("ssh\tok\tport 22, SHA256:") and told.endswith(", 1 key")
+    assert told.split(", ")[1] in shown
+    wrong = user.run("vm_console 99")
+    assert wrong.returncode == 2 and "unknown VM '99'" in wrong.stderr
+    assert user.run("vm_list --nosuch").returncode == 2
+    lines = user.run("-T", "", said="image_list -q\nversion\n")
+    assert lines.returncode == 0 and "hyper-gen" in lines.stdout
+
+
+def test_the_prompt_makes_a_vm_and_uses_its_console(far: tuple[Host, Workstation]) -> None:
+    host, user = far
+    argv = user.argv("-t", "")
+    child = pexpect.spawn(argv[0], argv[1:-1], encoding="utf-8", dimensions=(24, 100))
+    try:
+        child.expect("hyper-gen:# ", bound(60))
+        child.send(f"vm_create {FILES.vmlinux} {FILES.busybox} --name far --net none\r")
+        child.expect(r"VM \d+ \(far\) runs", bound(60))
+        child.send("vm_console far\r")
+        child.expect("CTRL\\+d detaches", bound(60))
+        child.send("\r")
+        child.expect("login:", bound(120))
+        child.send("\x04")
+        child.expect("Detached", bound(30))
+        child.send("exit\r")
+        child.expect(pexpect.EOF, bound(30))
+    finally:
+        child.close()
+    assert child.exitstatus == 0
+    assert [vm["name"] for vm in host.vms()] == ["far"]
+    assert user.run("vm_destroy far").returncode == 0
+
+
+def test_other_keys_passwords_and_users_are_refused(far: tuple[Host, Workstation]) -> None:
+    _, user = far
+    assert user.run("version", key="other").returncode == 255
+    assert user.run("version", user="nobody").returncode == 255
+    offered = user.run("-o", "PreferredAuthentications=none", "version").stderr
+    assert re.search(r"Permission denied \(publickey\)", offered), offered
+    argv = user.argv("-o", "PreferredAuthentications=password", "version", key="other")
+    child = pexpect.spawn(argv[0], argv[1:], encoding="utf-8")
+    assert child.expect(["assword", "Permission denied"], bound(30)) == 1
+    child.close()
+
+
+def test_nothing_but_the_shell(far: tuple[Host, Workstation]) -> None:
+    _, user = far
+    for words in (["/bin/sh"], ["sh -c id"], ["-s", "sftp"], ["scp -t /root/x"]):
+        done = user.run(*words)
+        assert done.returncode == 2 and "unknown command" in done.stderr, words
+    refused = user.run("-o", "ExitOnForwardFailure=yes", "-R", "7777:127.0.0.1:22", "version")
+    assert refused.returncode == 255 and "forwarding" in refused.stderr
+    port = free_port()
+    argv = user.argv("-N", "-L", f"{port}:127.0.0.1:22", "")
+    forward = subprocess.Popen(argv[:-1], stderr=subprocess.PIPE, text=True)
+    try:
+
+        def banner() -> str | None:
+            with contextlib.suppress(ConnectionRefusedError):
+                return subprocess.run(
+                    ["ssh-keyscan", "-T", "5", "-p", str(port), "127.0.0.1"],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                ).stderr
+            return None
+
+        assert "ssh-ed25519" not in wait("an answer", banner, 30)
+    finally:
+        forward.kill()
+        said = forward.communicate()[1]
+    assert "prohibited" in said or "open failed" in said, said
+
+
+def test_a_reboot_keeps_the_key_and_reads_authorized_keys(far: tuple[Host, Workstation]) -> None:
+    host, user = far
+    before = topic(host)
+    state = "/host/var/lib/hypergen/hypergen"
+    host.rescue.run(f"echo '{user.public('kept')}' >{state}/authorized_keys; sync")
+    assert user.run("version", key="kept").returncode == 255  # read at the start
+    mark = host.machine.serial.mark()
+    assert user.run("host_reboot --yes").returncode in (0, 255)  # the line may be cut first
+    host.machine.serial.expect(r"hyper-gen:# ", 180, mark)
+    host.forget_rescue()
+    wait("ssh", lambda: "\tok\t" in topic(host), 60)
+    assert topic(host) == before.replace("1 key", "2 keys")
+    done = user.run("version", key="kept")  # StrictHostKeyChecking: another key would be an error
+    assert done.returncode == 0, done.stderr
+    host.rescue.run(f"rm {state}/authorized_keys")
