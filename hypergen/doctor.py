@@ -103,6 +103,7 @@ NEEDS = (
     Need("guest", "fakeroot", "fakeroot", "keeps the owners of files when built without root"),
     Need("guest", "newuidmap", "uidmap", "lets mmdebstrap work without root"),
     Need("test", "busybox", "busybox", "runs the host's start-up scripts as the image does"),
+    Need("test", "ssh", "openssh-client", "goes to the host as a person at a workstation does"),
     Need("test", "grub-script-check", "grub-common", "checks the rendered GRUB files"),
     Need("bench", "qemu-system-x86_64", "qemu-system-x86", "the machine that counts instructions"),
     Need(

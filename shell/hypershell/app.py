@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program: one command (-c), lines from a pipe, or the prompt."""
+"""The program: one command (-c), a script, lines from a pipe, or the prompt; here or elsewhere."""
 
 from __future__ import annotations
 
@@ -9,24 +9,46 @@ import sys
 from hypershell import __version__
 from hypershell.errors import ShellError, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
 PROMPT = "hyper-gen:# "
 
-USAGE = """usage: hypershell [-c COMMAND] [--help] [--version]
+USAGE = """usage: hypershell [OPTION]... [-c COMMAND | FILE]
 
 The hyper-gen shell. Without arguments it prompts; commands also come one a line on stdin.
 
-  -c COMMAND   run one command, for example: hypershell -c 'vm_list --json'
-  -h, --help   show this help; hypershell -c help lists the commands
-  --version    show the version
+  -c COMMAND          run one command, for example: hypershell -c 'vm_list --json'
+  FILE                run a script, one command a line; the first failure ends it
+  -k, --keep-going    go on after a failure, and end with the first one's status
+  --host HOST         do all that on another host, by ssh (HOST, USER@HOST, ssh://HOST:PORT)
+  --guest-kernel DIR  where the guest kernels are
+  --guest-image DIR   where the disk images are
+  --run-dir DIR       where running VMs have their folders
+  --state-dir DIR     where definitions and snapshots are
+  --vmm PROGRAM       the mini-VMM
+  -h, --help          show this help; hypershell -c help lists the commands
+  --version           show the version
 
 Exit status: 0 done, 1 failed, 2 wrong usage.
-Environment: HYPERGEN_RUN, HYPERGEN_KERNELS, HYPERGEN_IMAGES, HYPERGEN_VMM (folders, the VMM)."""
+Environment: HYPERGEN_KERNELS, HYPERGEN_IMAGES, HYPERGEN_RUN, HYPERGEN_STATE, HYPERGEN_VMM stand for
+the options."""
+
+place = ""
+"""What errors begin with: where a script's command stands."""
+complained = False
+"""Has an error been printed since this was cleared?"""
+interrupted = False
+"""Did CTRL+c end the last command?"""
 
 
 def run_line(line: str, interactive: bool) -> int:
     """Run one command line: 0, 1 (failed) or 2 (usage). Raises spec.Exit to leave the shell."""
     import shlex
 
+    global interrupted
+    interrupted = False
     name = ""
     try:
         try:
@@ -46,6 +68,7 @@ def run_line(line: str, interactive: bool) -> int:
         return error.code
     except KeyboardInterrupt:
         _complain("interrupted")
+        interrupted = True
         return 1
     except BrokenPipeError:
         # The reader went away (| head): nothing more can be said, also not by the exit's flush.
@@ -80,8 +103,10 @@ def _complain(text: str) -> None:
     from hypershell.table import complain
     from hypershell.units import printable
 
+    global complained
+    complained = True
     try:  # noqa: SIM105 - contextlib would be loaded before the prompt for this alone
-        complain(printable(text.replace("\n", " ")))
+        complain(place + printable(text.replace("\n", " ")))
     except OSError:
         pass
 
@@ -104,25 +129,84 @@ def _end(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
+def entry() -> int:
+    """The program as an installed package starts it."""
+    return main(sys.argv[1:])
+
+
 def main(argv: list[str]) -> int:
     """The program; returns its exit status."""
-    command = None
+    command = host = script = None
+    keep_going = False
     if argv:
         from hypershell.args import parse_program
 
         try:
             args = parse_program(argv)
+            if args.help or args.version:
+                print(USAGE if args.help else f"hypershell {__version__}")
+                return 0
+            _move(args)
         except UsageError as error:
             _complain(f"hypershell: {error}")
             return 2
-        if args.help or args.version:
-            print(USAGE if args.help else f"hypershell {__version__}")
-            return 0
-        command = args.command
+        command, host, script, keep_going = args.command, args.host, args.script, args.keep_going
     try:
+        if host is not None or script is not None:
+            return _elsewhere(command, host, script, keep_going)
         return _main(command)
+    except ShellError as error:
+        _complain(f"hypershell: {error}")
+        return error.code
     except KeyboardInterrupt:
         return 1
+
+
+def _move(args: Namespace) -> None:
+    """Options that say where things are hold for whatever this process starts as well."""
+    for option, variable in (
+        ("guest_kernel", "HYPERGEN_KERNELS"),
+        ("guest_image", "HYPERGEN_IMAGES"),
+        ("run_dir", "HYPERGEN_RUN"),
+        ("state_dir", "HYPERGEN_STATE"),
+        ("vmm", "HYPERGEN_VMM"),
+    ):
+        value = getattr(args, option)
+        if value is None:
+            continue
+        if option in ("guest_kernel", "guest_image") and not os.path.isdir(value):
+            raise UsageError(f"--{option.replace('_', '-')} {value}: no such folder")
+        os.environ[variable] = os.path.abspath(value) if option != "vmm" or "/" in value else value
+
+
+def _elsewhere(command: str | None, host: str | None, script: str | None, keep_going: bool) -> int:
+    """A script, or anything on another host."""
+    if host is None:
+        from hypershell.script import run_file
+
+        _end_well()
+        return run_file(str(script), keep_going)
+    import shlex
+
+    from hypershell import remote
+
+    if script is None:
+        return remote.run(host, command)
+    words = ["script", "-", "--called", script, *(["-k"] if keep_going else [])]
+    if script == "-":
+        return remote.run(host, shlex.join(words))
+    try:
+        with open(script, "rb") as file:
+            return remote.run(host, shlex.join(words), file.fileno())
+    except OSError as error:
+        raise UsageError(f"{script}: {error.strerror}") from error
+
+
+def _end_well() -> None:
+    import signal
+
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
 
 
 def _main(command: str | None) -> int:
@@ -130,10 +214,7 @@ def _main(command: str | None) -> int:
         from hypershell.prompt import interactive
 
         return interactive(_end)
-    import signal
-
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGHUP, _end)
+    _end_well()
     if command is None:
         return _from_pipe()
     from hypershell.spec import Exit

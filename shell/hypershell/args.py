@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from hypershell.errors import UsageError
 
@@ -80,13 +81,29 @@ def parse(name: str, spec: Spec, words: list[str]) -> argparse.Namespace:
 
 
 def parse_program(argv: list[str]) -> argparse.Namespace:
-    """The arguments of the program itself."""
+    """The arguments of the program itself. Raises UsageError."""
     parser = _Parser(prog="hypershell", add_help=False, allow_abbrev=False)
     parser.error = _program_error  # type: ignore[method-assign]
     parser.add_argument("-c", dest="command", metavar="COMMAND")
+    parser.add_argument("-k", "--keep-going", action="store_true")
+    for option in ("host", "guest-kernel", "guest-image", "run-dir", "state-dir", "vmm"):
+        parser.add_argument(f"--{option}")
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--version", action="store_true")
-    return parser.parse_args(argv)
+    parser.add_argument("script", nargs="?", metavar="FILE")
+    result = parser.parse_args(argv)
+    if result.script is not None and result.command is not None:
+        raise UsageError(f"a command and a script ({result.script}) at once; type one of them")
+    if result.keep_going and result.script is None:
+        raise UsageError("--keep-going is for a script; name its FILE")
+    if result.script is not None and not os.path.exists(result.script) and result.script != "-":
+        from hypershell.commands import ALIASES, COMMANDS
+
+        hint = "'hypershell --help' explains"
+        if result.script in COMMANDS or result.script in ALIASES:
+            hint = f"for the command type: hypershell -c {result.script}"
+        raise UsageError(f"no script {result.script}; {hint}")
+    return result
 
 
 def _program_error(message: str) -> NoReturn:

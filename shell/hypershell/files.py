@@ -40,10 +40,10 @@ def folder_problem(kind: str) -> str:
     for topic, state, message in status.topics():
         if topic in (f"guest_{kind}", "root") and state not in ("ok", "none"):
             return f"no {kind} folder: {topic} {state}: {message or reason}"
-    return (
-        f"no {kind} folder {path}: {reason}; name it with guest_{kind}=DIR on the host's "
-        f"command line or HYPERGEN_{kind.upper()}S"
-    )
+    where = f"guest_{kind}=DIR on the host's command line"
+    if not paths.on_host():
+        where = f"hypershell --guest-{kind} DIR"
+    return f"no {kind} folder {path}: {reason}; name it with {where} or HYPERGEN_{kind.upper()}S"
 
 
 def scan(kind: str) -> list[File]:

@@ -4,9 +4,29 @@
 import os
 
 
+def on_host() -> bool:
+    """Is this a booted hyper-gen host? Elsewhere the shell is a guest on somebody's Linux."""
+    return os.path.isdir("/etc/hypergen")
+
+
+def _personal(variable: str, instead: str) -> str:
+    """A folder of the XDG base directory specification, ours below it."""
+    base = os.environ.get(variable, "")
+    return (base if base.startswith("/") else os.path.expanduser(instead)) + "/hypergen"
+
+
 def run_dir() -> str:
-    """Run-time folder of the host: lock, catalog, status and the VM folders (HYPERGEN_RUN)."""
-    return os.path.abspath(os.environ.get("HYPERGEN_RUN") or "/run/hypergen")
+    """Run-time folder of the host: lock, catalog, status and the VM folders.
+
+    HYPERGEN_RUN, else /run/hypergen, for who is not root a folder of their own.
+    """
+    if told := os.environ.get("HYPERGEN_RUN"):
+        return os.path.abspath(told)
+    user = os.geteuid()
+    if user == 0:
+        return "/run/hypergen"
+    own = f"/run/user/{user}"  # systemd's; the specification asks for something alike without it
+    return _personal("XDG_RUNTIME_DIR", own if os.path.isdir(own) else "~/.cache")
 
 
 def vm_root() -> str:
@@ -34,10 +54,13 @@ def folder(kind: str) -> str:
 def state_dir() -> str:
     """Folder on the host's root for what outlives a reboot: definitions, snapshots, history.
 
-    HYPERGEN_STATE, else ``hypergen`` beside the folder of images.
+    HYPERGEN_STATE, else ``hypergen`` beside the folder of images; for who is not root in their
+    home, as the images may be everybody's.
     """
     if told := os.environ.get("HYPERGEN_STATE"):
         return os.path.abspath(told)
+    if os.geteuid():
+        return _personal("XDG_STATE_HOME", "~/.local/state")
     return os.path.dirname(os.path.realpath(folder("image"))) + "/hypergen"
 
 

@@ -99,7 +99,7 @@ def interactive(end: Callable[[int, object], None]) -> int:
             line = read()
             terminal.restore(0, saved)
             if line is None or not _run(line):
-                if os.path.isdir("/etc/hypergen"):
+                if os.path.isdir("/etc/hypergen") and "SSH_CONNECTION" not in os.environ:
                     terminal.write_all(1, b"The shell starts again; the VMs go on.\n")
                 return 0
     except OSError:

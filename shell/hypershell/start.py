@@ -59,6 +59,8 @@ def command(asked: dict[str, object], folder: str, restore: str = "") -> list[st
         argv += ["--initrd", str(asked["initrd"])]
     if asked["net"] == "bridge":
         argv += ["--net", net_argument(int(str(asked["id"])))]
+    elif asked["net"] == "passt":
+        argv += ["--net", "passt"]
     more = asked.get("vmm")
     argv += [str(word) for word in more] if isinstance(more, list) else []
     isle = asked["isle"]

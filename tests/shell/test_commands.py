@@ -88,7 +88,7 @@ def test_vmm_gets_the_contract_command_line(host: Host) -> None:
         ("vm_create 1 1 --name 3", "begin with a letter"),
         ("vm_create 1 1 --name a/b", "begin with a letter"),
         ("vm_create 1 1 --name all", "means every VM"),
-        ("vm_create 1 1 --net wifi", "bridge or none"),
+        ("vm_create 1 1 --net wifi", "bridge, passt or none"),
         ("vm_create 1 1 --initrd gone", "no such file"),
         ("vm_destroy 4", "there are no VMs"),
         ("vm_destroy", "required: vm"),

@@ -202,7 +202,7 @@ def test_completion(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     assert words("vm_create ") == ["1", "2"]
     assert words("vm_create vm") == ["vmlinux-6.12"]
     assert words("vm_create --cpus 2 1 d") == ["debian.img"]
-    assert words("vm_create 1 1 --net ") == ["bridge", "none"]
+    assert words("vm_create 1 1 --net ") == ["bridge", "passt", "none"]
     assert words("vm_create 1 1 --cp") == ["--cpus"]
     assert "--cpus" not in words("vm_create 1 1 --cpus 2 -")
     assert words("vm_destroy ") == ["1"] and words("vm_destroy w") == ["web"]

@@ -90,6 +90,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "shell": {
         "help": ("basic", "explain the commands, or one"),
         "watch": ("basic", "run a command again and again"),
+        "script": ("script", "run the commands in a file"),
         "version": ("host_log", "what versions these are"),
         "exit": ("basic", "leave the shell (as CTRL+d); VMs go on"),
     },

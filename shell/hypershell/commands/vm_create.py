@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 
-from hypershell import create, host, status
+from hypershell import create, host, paths, status
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import JSON, Arg, Context, Spec
 from hypershell.table import complain, dump, say
@@ -16,13 +18,23 @@ if TYPE_CHECKING:
 
 
 def _net(word: str | None, unikernel: bool) -> str:
-    """``bridge`` or ``none``; without a wish: bridge where br0 exists, for who can use it."""
-    if word not in (None, "bridge", "none"):
-        raise UsageError(f"--net {word}: type bridge or none")
+    """``bridge``, ``passt`` or ``none``.
+
+    Without a wish: bridge where br0 exists, for who can use it; else passt, which needs no right,
+    on a Linux that is not a hyper-gen host.
+    """
+    if word not in (None, "bridge", "passt", "none"):
+        raise UsageError(f"--net {word}: type bridge, passt or none")
     if word == "bridge" and not host.bridge_exists():
         told = [f"{state}: {text}" for topic, state, text in status.topics() if topic == "net"]
         raise ShellError(f"no bridge br0 on this host ({(told or ['no network'])[0]}); --net none")
-    return word or ("bridge" if host.bridge_exists() and not unikernel else "none")
+    if word == "passt" and shutil.which("passt") is None:
+        raise ShellError("--net passt: no program passt on this host; --net none")
+    if word or unikernel:
+        return word or "none"
+    if host.bridge_exists() and os.geteuid() == 0:
+        return "bridge"
+    return "passt" if not paths.on_host() and shutil.which("passt") else "none"
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -101,9 +113,9 @@ SPECS = {
             Arg("--name", "a name of your own (default: vm and the id)"),
             Arg(
                 "--net",
-                "bridge (on br0) or none (default: bridge where br0 is)",
-                metavar="bridge|none",
-                values=("bridge", "none"),
+                "bridge (on br0), passt or none (default: bridge where br0 is)",
+                metavar="bridge|passt|none",
+                values=("bridge", "passt", "none"),
             ),
             Arg(
                 "--vmm", "more options for hg-vmm, see 'hg-vmm --help'", metavar="TEXT", default=""

@@ -8,7 +8,7 @@ import os
 import select
 import socket
 
-from hypershell import figures, lifecycle, qmp, vm
+from hypershell import figures, lifecycle, qmp, terminal, vm
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import Arg, Context, Spec
 from hypershell.table import say
@@ -38,20 +38,30 @@ def _hand_over(one: vm.VM) -> socket.socket:
     raise ShellError(f"{one.title} does not answer; vm_list shows how it is")
 
 
-def _relay(debugger: socket.socket, stub: socket.socket) -> None:
-    """Carry bytes both ways until one side hangs up."""
+def _relay(source: int, sink: int, stub: socket.socket) -> None:
+    """Carry bytes from ``source`` to the stub and from there to ``sink`` until a side hangs up."""
     poll = select.poll()
-    other = {debugger.fileno(): (debugger, stub), stub.fileno(): (stub, debugger)}
-    for one in (debugger, stub):
-        one.setblocking(True)
-        poll.register(one, select.POLLIN)
+    stub.setblocking(True)
+    ways = {source: stub.fileno(), stub.fileno(): sink}
+    for fd in ways:
+        os.set_blocking(fd, True)
+        poll.register(fd, select.POLLIN)
     while True:
         for fd, _ in poll.poll():
-            source, target = other[fd]
-            data = source.recv(65536)
+            data = os.read(fd, 65536)
             if not data:
                 return
-            target.sendall(data)
+            terminal.write_all(ways[fd], data)
+
+
+def _attach(one: vm.VM, source: int, sink: int) -> None:
+    """Serve the debugger at two descriptors. Raises ShellError when the VM does not."""
+    try:
+        stub = _hand_over(one)
+    except OSError as error:
+        raise ShellError(f"{one.title}: {error.strerror}") from error
+    with stub, contextlib.suppress(OSError):  # a reset by either side is an end as well
+        _relay(source, sink, stub)
 
 
 def _port(text: str) -> int:
@@ -64,6 +74,9 @@ def _debug(args: Namespace, _: Context) -> int:
     one = lifecycle.pick_with_state(args.vm)
     if lifecycle.ended(one):
         raise UsageError(f"{one.title} {one.told()}; vm_start {one.id} starts it")
+    if args.stdio:
+        _attach(one, 0, 1)
+        return 0
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -76,15 +89,9 @@ def _debug(args: Namespace, _: Context) -> int:
         say(f"{one.title} waits for a debugger; CTRL+c ends this. With the kernel's symbols:")
         say(f"  gdb {kernel} -ex 'target remote 127.0.0.1:{port}'")
         debugger, _peer = listener.accept()
+    say("A debugger is there; the guest stands still until it says otherwise.")
     with debugger:
-        try:
-            stub = _hand_over(one)
-        except OSError as error:
-            raise ShellError(f"{one.title}: {error.strerror}") from error
-        with stub:
-            say("A debugger is there; the guest stands still until it says otherwise.")
-            with contextlib.suppress(OSError):  # a reset by either side is an end as well
-                _relay(debugger, stub)
+        _attach(one, debugger.fileno(), debugger.fileno())
     say(f"The debugger has gone; {one.title} goes on.")
     return 0
 
@@ -101,13 +108,18 @@ _VM = Arg("vm", "id, name or beginning of a name", values="vm")
 SPECS = {
     "vm_debug": Spec(
         _debug,
-        [_VM, Arg("--port", "TCP port of 127.0.0.1; 0: a free one", default="0")],
+        [
+            _VM,
+            Arg("--port", "TCP port of 127.0.0.1; 0: a free one", default="0"),
+            Arg("--stdio", "the debugger is on the standard input and output", flag=True),
+        ],
         """Lets one gdb at the VM: breakpoints, steps, registers and memory of the guest's kernel,
-vCPUs as threads. Listens on this host's loopback only; from elsewhere, forward the port by ssh.
+vCPUs as threads. Listens on this host's loopback only. From elsewhere, gdb starts ssh itself:
+  (gdb) target remote | ssh root@host vm_debug web --stdio
 When gdb goes, the guest goes on.""",
         [
             ("vm_debug web --port 6677", "then, on this host, gdb's target remote :6677"),
-            ("ssh -L 6677:127.0.0.1:6677 host", "on the machine that has gdb and the symbols"),
+            ("vm_debug web --stdio", "for gdb's target remote | ssh root@host …"),
         ],
     ),
     "vm_screenshot": Spec(
