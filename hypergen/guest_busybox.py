@@ -53,7 +53,14 @@ FILES: dict[str, tuple[int, str]] = {
         "ip link set lo up\n"
         "if [ -e /sys/class/net/eth0 ]; then\n"
         "\tip link set eth0 up\n"
-        "\tudhcpc -b -S -i eth0 >/dev/null 2>&1 &\n"
+        "\tfor word in $(cat /proc/cmdline); do\n"
+        "\t\tcase $word in ip=*:*:*:*) IFS=:; set -- ${word#ip=}; unset IFS ;; esac\n"
+        "\tdone\n"
+        '\tif [ "$4" ]; then # an isle is told its address (nfsroot.rst)\n'
+        '\t\tifconfig eth0 "$1" netmask "$4"; ip route add default via "$3"\n'
+        "\telse\n"
+        "\t\tudhcpc -b -S -i eth0 >/dev/null 2>&1 &\n"
+        "\tfi\n"
         "fi\n"
         "# The host's orderly stop arrives as a press of the power button.\n"
         "[ -e /dev/input/event0 ] && acpid -l /dev/null\n"

@@ -19,6 +19,7 @@ from hypershell import isles, kernels
 from hypershell.errors import UsageError
 
 from .conftest import Host, scale
+from .terminal import Terminal, close_all
 
 NOTE = tuple[bytes, int, bytes]
 TAG_HERMIT = (b"GNU", 1, struct.pack("<4I", 6, 0, 11, 0))
@@ -240,3 +241,26 @@ def test_lists_of_cpus() -> None:
     for text in ("", "1,", "-1", "1-", "x", "1-2-3", "99999"):
         with pytest.raises(UsageError):
             isles.parse_cpus(text)
+
+
+def test_run_at_the_prompt(host: Host) -> None:
+    """The terminal is the unikernel's until it ends; then it is the prompt's again."""
+    add(host, "hello", HELLO)
+    terminal = Terminal(host)
+    try:
+        terminal.prompt()
+        terminal.type("run hello one\r")
+        terminal.expect("arguments: one")
+        terminal.type("typed\r")
+        terminal.type("\x04")
+        terminal.expect("exit status 7")
+        terminal.prompt()
+        terminal.type("run hello\r")
+        terminal.expect("arguments:")
+        terminal.type("\x03")
+        terminal.expect("exit status 130")
+        terminal.prompt()
+        terminal.type("isle_list -q\r")
+        terminal.prompt()
+    finally:
+        close_all([terminal])
