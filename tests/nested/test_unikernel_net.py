@@ -171,7 +171,8 @@ def test_a_network_goes_on_from_a_snapshot(lan: Nest, abi: str, keys: str) -> No
         f"start /run/nest/one {keys or ',mtu=1500'}; n=0\n"
         "until grep -q ^Hello /run/nest/one/console.log; do\n"
         "  n=$((n + 1)); [ $n -lt 300 ]; sleep 0.2; done\n"
-        "fetch; hg-vmm --save /host/test/snap --run-dir /run/nest/one; fetch; quit /run/nest/one\n"
+        "fetch; sleep 1; hg-vmm --save /host/test/snap --run-dir /run/nest/one; fetch\n"
+        "quit /run/nest/one\n"
         f"start /run/nest/two {keys or ',mtu=1500'} '--restore /host/test/snap'; fetch; fetch\n"
         "quit /run/nest/two",
         240,

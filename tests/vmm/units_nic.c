@@ -10,13 +10,14 @@
 #include "log.h"
 #include "units.h"
 #include "virtio/capture.h"
-#include "virtio/net.h"
+#include "virtio/net_device.h"
 
 #define AT     0x10000u
 #define DATA   0x20000u
 #define HEADER 12
 
 static struct hermit hermit;
+static struct virtio_dev *dev;
 static const struct call_env env = {.hermit = &hermit, .mem = &mem};
 static int peer;
 static char file[] = "/tmp/hg-nic-XXXXXX";
@@ -24,7 +25,6 @@ static char file[] = "/tmp/hg-nic-XXXXXX";
 static void start(struct net_config *cfg, int type)
 {
 	static const int no_vm = -1;
-	struct virtio_dev *dev;
 	int ends[2];
 
 	setup(MIB(16));
@@ -210,6 +210,21 @@ static void a_reset_gives_the_device_back(void)
 	CHECK(read_packet(DATA, 100) == 60);
 }
 
+/* A guest that sleeps makes no call that would listen again. */
+static void a_snapshot_leaves_it_listening(void)
+{
+	start_plain();
+	use();
+	CHECK(((struct net *)dev)->pairs[0]->watched & EPOLLIN);
+	dev->ops->quiesce(dev);
+	dev->ops->resume(dev);
+	CHECK(((struct net *)dev)->pairs[0]->watched & EPOLLIN);
+	nic_reset(hermit.nic); /* and in another process */
+	CHECK(!nic_is_used(hermit.nic) && !((struct net *)dev)->pairs[0]->watched);
+	nic_go_on(hermit.nic);
+	CHECK(nic_is_used(hermit.nic) && ((struct net *)dev)->pairs[0]->watched & EPOLLIN);
+}
+
 static void a_capture_holds_both_directions(void)
 {
 	static struct net_config cfg = {.capture = file};
@@ -372,6 +387,7 @@ static const struct unit_test tests[] = {
 	TEST(a_stream_serves_as_well),
 	TEST(a_limit_is_kept),
 	TEST(a_reset_gives_the_device_back),
+	TEST(a_snapshot_leaves_it_listening),
 	TEST(a_capture_holds_both_directions),
 	TEST(a_capture_that_fails_harms_nobody),
 	TEST(addresses_are_completed),
