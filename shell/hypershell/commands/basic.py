@@ -42,7 +42,20 @@ def _about(word: str) -> str:
     return "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in found.items())
 
 
+def _schema(word: str | None) -> int:
+    from hypershell.schema import SCHEMAS, schema
+    from hypershell.table import dump
+
+    name = ALIASES.get(word or "", word or "")
+    if name not in SCHEMAS:
+        raise UsageError(f"--schema: type a command that has --json: {', '.join(SCHEMAS)}")
+    dump(schema(name))
+    return 0
+
+
 def _help(args: Namespace, _: Context) -> int:
+    if args.schema:
+        return _schema(args.command)
     if args.command is None:
         say(overview())
     elif args.command not in COMMANDS and (text := _about(args.command)):
@@ -80,9 +93,16 @@ def _exit(_: Namespace, __: Context) -> int:
 SPECS = {
     "help": Spec(
         _help,
-        [Arg("command", "a command, or a noun such as vm", values="command", many="?")],
+        [
+            Arg("command", "a command, or a noun such as vm", values="command", many="?"),
+            Arg("--schema", "the JSON Schema of what the command's --json prints", flag=True),
+        ],
         "Without a command: the list of all. With one: its arguments and examples.",
-        [("help vm_create", "how to make a VM"), ("help image", "what can be done to images")],
+        [
+            ("help vm_create", "how to make a VM"),
+            ("help image", "what can be done to images"),
+            ("help vm_list --schema", "what its --json prints"),
+        ],
     ),
     "watch": Spec(
         _watch,

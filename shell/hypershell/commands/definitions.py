@@ -297,6 +297,6 @@ autostart = true.""",
         _show,
         [_NAME, JSON],
         "A definition's settings, as vm_define --file takes them.",
-        [("definition_show web >web.toml", "a copy")],
+        [("definition_show web", "what vm_define web --file takes")],
     ),
 }
