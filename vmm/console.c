@@ -25,7 +25,7 @@ struct client {
 	struct console *con;
 	uint64_t pos;	 /* stream position of the next byte to send */
 	uint64_t seq;	 /* the lowest types; 0: free slot */
-	bool viewer;	 /* has closed its side: it never types */
+	bool viewer;	 /* never types */
 	uint32_t events; /* what the loop watches for */
 };
 
@@ -96,7 +96,7 @@ static struct client *writer(struct console *con)
 static void watch(struct client *c)
 {
 	struct console *con = c->con;
-	uint32_t events = (c->pos < con->end ? EPOLLOUT : 0) | (c->viewer ? 0 : EPOLLIN);
+	uint32_t events = c->pos < con->end ? EPOLLIN | EPOLLOUT : EPOLLIN;
 
 	if (c == writer(con) && con->input_len == CONSOLE_INPUT)
 		events &= ~EPOLLIN;
@@ -114,17 +114,35 @@ static void watch_writers(struct client *before, struct client *now)
 		watch(now);
 }
 
-bool console_steal(struct console *con)
+static struct client *newest(struct console *con)
 {
-	struct client *c, *newest = NULL, *before = writer(con);
+	struct client *c, *last = NULL;
 
 	for (c = con->clients; c < con->clients + CONSOLE_MAX_CLIENTS; c++)
-		if (c->seq && !c->viewer && (!newest || c->seq > newest->seq))
-			newest = c;
-	if (!newest)
+		if (c->seq && !c->viewer && (!last || c->seq > last->seq))
+			last = c;
+	return last;
+}
+
+bool console_steal(struct console *con)
+{
+	struct client *c = newest(con), *before = writer(con);
+
+	if (!c)
 		return false;
-	newest->seq = --con->first_seq;
-	watch_writers(before, newest);
+	c->seq = --con->first_seq;
+	watch_writers(before, c);
+	return true;
+}
+
+bool console_view(struct console *con)
+{
+	struct client *c = newest(con);
+
+	if (!c)
+		return false;
+	c->viewer = true;
+	watch_writers(c, writer(con));
 	return true;
 }
 
@@ -255,11 +273,6 @@ static void on_client(void *arg, uint32_t events)
 		n = 0; /* gone for good, with input the guest does not take */
 	} else {
 		watch(c); /* it became the writer while the guest takes nothing: it waits, too */
-		return;
-	}
-	if (n == 0 && !(events & (EPOLLHUP | EPOLLERR))) { /* its side alone: it goes on reading */
-		c->viewer = true;
-		watch_writers(c, writer(con));
 		return;
 	}
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {

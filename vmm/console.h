@@ -6,8 +6,7 @@
  *
  * With a socket: any number (CONSOLE_MAX_CLIENTS) of readers, each gets the backlog first.
  * The one that attached first is the writer; when it leaves, the next one is.  A reader that
- * closes its own side (shutdown(2)) only looks and is never the writer.  One that falls more
- * than the ring behind is dropped.  Without: the process's terminal, in raw mode.
+ * falls more than the ring behind is dropped.  Without: the process's terminal, in raw mode.
  */
 #ifndef HG_CONSOLE_H
 #define HG_CONSOLE_H
@@ -45,8 +44,12 @@ void console_output(struct console *con, const void *data, size_t len);
 size_t console_pending(const struct console *con);		/* bytes of input waiting */
 size_t console_take(struct console *con, void *to, size_t len); /* moves input; returns bytes */
 
-/* The reader that attached last becomes the writer; false when there is none that types. */
+/*
+ * The reader that attached last becomes the writer; or never is: what it types is discarded.
+ * False when there is none, or it only looks already.
+ */
 bool console_steal(struct console *con);
+bool console_view(struct console *con);
 
 /* The terminal's size may have changed (SIGWINCH), or is wanted for the first time. */
 void console_check_size(struct console *con);

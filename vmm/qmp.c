@@ -214,6 +214,16 @@ static json_t *console_writer(struct vm *vm, struct control *c, json_t *args, ch
 	return NULL;
 }
 
+static json_t *console_viewer(struct vm *vm, struct control *c, json_t *args, char *text,
+			      size_t len)
+{
+	(void)c, (void)args;
+	if (vm->console && console_view(vm->console))
+		return json_object();
+	snprintf(text, len, "nobody is attached to the console");
+	return NULL;
+}
+
 /* The connection that asks becomes the debugger's: a VM in its sandbox can open no other. */
 static json_t *gdb_start(struct vm *vm, struct control *c, json_t *args, char *text, size_t len)
 {
@@ -285,6 +295,7 @@ static const struct command commands[] = {
 	{"x-hypergen-balloon-stats", qmp_balloon_stats},
 	{"x-hypergen-console-size", console_size},
 	{"x-hypergen-console-steal", console_writer},
+	{"x-hypergen-console-view", console_viewer},
 	{"x-hypergen-gdb-start", gdb_start},
 	{"x-hypergen-info", info},
 	{"x-hypergen-log-level", log_level},

@@ -18,6 +18,7 @@ _OUTPUT_LIMIT = 1 << 20  # bytes kept for a terminal slower than the guest
 _INPUT_LIMIT = 1 << 16  # bytes kept for a guest that does not read
 _SKIPPED = b"\r\n[output skipped: this terminal is slower than the guest]\r\n"
 _RECONNECTS = 5
+_MODES = {"steal": "steal", "look": "view"}
 
 HELP = (
     "\r\nCTRL+d            detach, the VM goes on"
@@ -67,7 +68,7 @@ class Session:
 
     def __init__(self, folder: str, tty_in: int, tty_out: int, mode: str = "") -> None:
         self._folder, self._in, self._out, self._mode = folder, tty_in, tty_out, mode
-        self._console = self._connect()
+        self._console = qmp.connect(folder, "console.sock")
         self._resized = Resized() if mode != "look" else None
         self._control: qmp.Connection | None = None
         self._keys = Keys()
@@ -77,12 +78,6 @@ class Session:
         self._reconnects = 0
         with contextlib.suppress(OSError):  # without it panics go unnoticed; ends do not
             self._control = qmp.Connection(folder)
-
-    def _connect(self) -> socket.socket:
-        console = qmp.connect(self._folder, "console.sock")
-        if self._mode == "look":
-            console.shutdown(socket.SHUT_WR)  # the VMM never takes us for who types
-        return console
 
     def close(self) -> None:
         """Leave the VM's sockets; the terminal is the caller's."""
@@ -97,8 +92,7 @@ class Session:
         if self._control is not None:
             self._control.send("qmp_capabilities")
             self._control.send("query-status")
-            if self._mode == "steal":
-                self._control.send("x-hypergen-console-steal")
+            self._tell_mode()
             self._tell_size()
         while not self._reason:
             self._turn(None)
@@ -135,6 +129,11 @@ class Session:
                     self._read_tty()
                 if fd == self._out and events & select.POLLOUT:
                     self._write_tty()
+
+    def _tell_mode(self) -> None:
+        """Who attached last is us."""
+        if self._control is not None and self._mode:
+            self._control.send(f"x-hypergen-console-{_MODES[self._mode]}")
 
     def _tell_size(self) -> None:
         """The guest's programs fill the window of who types."""
@@ -174,7 +173,8 @@ class Session:
         try:
             if self._reconnects > _RECONNECTS:
                 raise ConnectionResetError
-            self._console = self._connect()
+            self._console = qmp.connect(self._folder, "console.sock")
+            self._tell_mode()
             self._to_tty += _SKIPPED
         except OSError:
             self._console = socket.socket(socket.AF_UNIX)

@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import json
 import os
-import select
 import selectors
 import shutil
 import signal
@@ -24,6 +23,9 @@ import struct
 import sys
 import time
 from pathlib import Path
+
+
+RECORDED = ("balloon", "block_resize", "block_set_io_throttle", "x-hypergen-console-size")
 
 
 def fail(code: int, text: str) -> None:
@@ -51,7 +53,7 @@ class Machine:
         self.line = b""
         self.selector = selectors.DefaultSelector()
         self.consoles: list[socket.socket] = []
-        self.viewers: list[socket.socket] = []  # have closed their side
+        self.viewers: list[socket.socket] = []
         self.controls: list[socket.socket] = []
         self.control = self.listen("control.sock", self.accept_control)
         self.console = self.listen("console.sock", self.accept_console)
@@ -107,9 +109,8 @@ class Machine:
             result = [{"device": "disk0", "stats": {"rd_bytes": 512, "wr_bytes": 0}}]
         elif command == "x-hypergen-console-steal":
             self.consoles.insert(0, self.consoles.pop())
-        elif command == "x-hypergen-console-size":
-            with Path(self.args.run_dir, "told").open("a") as told:
-                told.write(json.dumps(request) + "\n")
+        elif command == "x-hypergen-console-view":
+            self.viewers.append(self.consoles[-1])
         elif command == "query-cpus-fast":
             result = [{"cpu-index": 0, "thread-id": os.getpid()}]
         elif command == "stop":
@@ -118,7 +119,7 @@ class Machine:
         elif command == "cont":
             self.status = "running"
             self.event("RESUME")
-        elif command in ("balloon", "block_resize", "block_set_io_throttle"):
+        elif command in RECORDED:
             with Path(self.args.run_dir, "told").open("a") as told:
                 told.write(json.dumps(request) + "\n")
         reply = {"return": result, "id": request.get("id")}
@@ -149,14 +150,10 @@ class Machine:
             data = b""
         if not data:
             self.selector.unregister(client)
-            self.viewers.append(client)
-            hung_up = select.poll()
-            hung_up.register(client, 0)
-            if hung_up.poll(0):  # not its own side alone
-                self.consoles.remove(client)
-                client.close()
+            self.consoles.remove(client)
+            client.close()
             return
-        if client is next(one for one in self.consoles if one not in self.viewers):
+        if client is next((one for one in self.consoles if one not in self.viewers), None):
             self.write(b"<" + b"".join(self.shown(b) for b in data) + b">")
             for byte in data:
                 self.line = b"" if byte == 13 else self.line + bytes([byte])
