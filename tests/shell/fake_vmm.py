@@ -24,7 +24,6 @@ import sys
 import time
 from pathlib import Path
 
-
 RECORDED = ("balloon", "block_resize", "block_set_io_throttle", "x-hypergen-console-size")
 
 
