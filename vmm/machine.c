@@ -18,6 +18,8 @@
 #include "vm.h"
 #include "vmgenid.h"
 
+#define GSI_LEGACY 16 /* inputs of two 8259s */
+
 /* KVM's memory slots: RAM below the hole and above it, and the devices' registers. */
 enum { SLOT_LOW, SLOT_HIGH, SLOT_WINDOWS };
 
@@ -94,7 +96,7 @@ static int create_vm(struct vm *vm, struct error *e)
 		return kvm_error(e, "KVM_CREATE_IRQCHIP");
 	if (vm->cfg->isle.wanted)
 		keep_waiting_inside(vm);
-	if (vm->cfg->pit && ioctl(vm->vm_fd, KVM_CREATE_PIT2, &pit))
+	if ((vm->cfg->pit || vm->plain) && ioctl(vm->vm_fd, KVM_CREATE_PIT2, &pit))
 		return kvm_error(e, "KVM_CREATE_PIT2");
 	return 0;
 }
@@ -120,20 +122,30 @@ int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e)
 	return set_slot(vm, SLOT_HIGH, vm->mem.high, vm->mem.size - vm->mem.low, flags, e);
 }
 
-/* GSI n is pin n of the IOAPIC and nothing else; KVM's default adds the 8259s, unused here. */
+/*
+ * GSI n is pin n of the IOAPIC and nothing else; KVM's default adds the 8259s, which only those
+ * unikernels use that know no ACPI.
+ */
 static int route_interrupts(struct vm *vm, struct error *e)
 {
 	struct {
 		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entries[GSI_COUNT];
-	} routing = {.head.nr = GSI_COUNT};
+		struct kvm_irq_routing_entry entries[GSI_COUNT + GSI_LEGACY];
+	} routing = {.head.nr = GSI_COUNT + (vm->plain ? GSI_LEGACY : 0)};
+	struct kvm_irq_routing_entry *entry = routing.entries;
 	unsigned int i;
 
-	for (i = 0; i < GSI_COUNT; i++) {
-		routing.entries[i].gsi = i;
-		routing.entries[i].type = KVM_IRQ_ROUTING_IRQCHIP;
-		routing.entries[i].u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
-		routing.entries[i].u.irqchip.pin = i;
+	for (i = 0; i < GSI_COUNT; i++, entry++) {
+		entry->gsi = i;
+		entry->type = KVM_IRQ_ROUTING_IRQCHIP;
+		entry->u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
+		entry->u.irqchip.pin = i;
+	}
+	for (i = 0; vm->plain && i < GSI_LEGACY; i++, entry++) {
+		entry->gsi = i;
+		entry->type = KVM_IRQ_ROUTING_IRQCHIP;
+		entry->u.irqchip.irqchip = i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
+		entry->u.irqchip.pin = i % 8;
 	}
 	if (ioctl(vm->vm_fd, KVM_SET_GSI_ROUTING, &routing))
 		return kvm_error(e, "KVM_SET_GSI_ROUTING");

@@ -50,9 +50,9 @@ static int enter_jail(struct vm *vm, struct error *e)
 {
 	struct jail_folder folders[FILES_MAX_MAPPINGS + 2];
 
-	if (!vm->hermit)
+	if (!unikernel_files(vm))
 		return jail_enter(vm->cfg, NULL, 0, e);
-	return jail_enter(vm->cfg, folders, files_places(vm->hermit->files, folders), e);
+	return jail_enter(vm->cfg, folders, files_places(unikernel_files(vm), folders), e);
 }
 
 static int run(const struct vm_config *cfg, int ready_fd)
@@ -91,8 +91,8 @@ static int run(const struct vm_config *cfg, int ready_fd)
 		detach(ready_fd);
 	footprint_forget_start();
 	how = vm_run(&vm);
-	exit_code = vm.hermit ? vm.hermit->exit_code : 0;
-	unikernel = vm.hermit;
+	exit_code = vm.exit_code;
+	unikernel = unikernel_files(&vm);
 	unikernel_report(&vm);
 	vm_destroy(&vm);
 	checkpoint_end(checkpoints, how == REQUEST_EXIT && !exit_code);

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 
 #include "control.h"
+#include "hermit/plain.h"
 #include "log.h"
 #include "qmp_devices.h"
 #include "virtio/balloon.h"
@@ -225,13 +226,15 @@ int platform_create(struct vm *vm, struct error *e)
 		return -1;
 	console_set_hooks(vm->console, &hooks);
 	qmp_block_errors(vm);
-	vm->have_serial = vm->cfg->serial || serial_named_in(vm->cfg->cmdline);
+	vm->have_serial = vm->cfg->serial || vm->plain || serial_named_in(vm->cfg->cmdline);
 	vm->serial.con = vm->console;
 	vm->serial.irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_SERIAL};
 	vm->power_button = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_EVENT};
 	vm->generation = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_GENERATION};
 	if (vm->have_serial)
 		bus_claim(&vm->ports, SERIAL_PORT, 8, serial_access, &vm->serial, false);
+	if (vm->plain)
+		plain_connect(vm);
 	bus_claim(&vm->ports, SLEEP_CONTROL_PORT, 2, sleep_control, vm, false);
 	bus_claim(&vm->ports, RESET_PORT, 1, reset_port, vm, false);
 	bus_claim(&vm->ports, KEYBOARD_PORT, 1, keyboard_port, vm, false);

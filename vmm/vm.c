@@ -221,6 +221,10 @@ static void serve_request(struct vm *vm)
 		gdb_stopped(vm, 6);
 		break;
 	case REQUEST_RESET:
+		if (vm->plain) { /* Unikraft for Firecracker ends so */
+			vm->request = REQUEST_POWEROFF;
+			break;
+		}
 		if (vm->cfg->kernel) {
 			reset(vm);
 			break;

@@ -33,6 +33,7 @@ struct gdb;
 struct kvm_stats;
 struct snapshot;
 struct hermit;
+struct plain;
 struct virtio_pci;
 
 #define EXIT_KINDS 64 /* KVM_EXIT_* below this are counted each, the rest under 0 */
@@ -58,7 +59,7 @@ enum vm_request {
 	REQUEST_PANICKED,
 	REQUEST_RESET,
 	REQUEST_POWEROFF, /* by the guest */
-	REQUEST_EXIT,	  /* by a unikernel, with an exit code: vm->hermit->exit_code */
+	REQUEST_EXIT,	  /* by a unikernel, with an exit code: vm->exit_code */
 	REQUEST_QUIT,	  /* by QMP, a signal or the terminal */
 	REQUEST_ERROR,	  /* vm->fault says why */
 };
@@ -88,7 +89,8 @@ struct vm {
 	struct virtio_dev *disks[MAX_DISKS]; /* also in devices[] */
 	struct virtio_dev *balloon;	     /* NULL: none */
 	struct virtio_pci *pci;		     /* what devices[0] is on; NULL: there is none */
-	struct hermit *hermit;		     /* the guest is a unikernel; NULL: it is not */
+	struct plain *plain;	 /* the guest is another unikernel than Hermit; NULL: it is not */
+	struct hermit *hermit;	 /* the guest is a unikernel; NULL: it is not */
 	struct console *console; /* NULL: a unikernel that speaks on our own standard streams */
 	struct control *control; /* NULL: none */
 	struct gdb *gdb;	 /* NULL: none */
@@ -99,6 +101,7 @@ struct vm {
 
 	enum vm_state state;
 	enum vm_request request;
+	int exit_code;		 /* of a unikernel that ended with REQUEST_EXIT */
 	int quit_signal;	 /* that asked for REQUEST_QUIT; 0: none */
 	const char *quit_reason; /* QMP's name of what asked for REQUEST_QUIT */
 	bool host_reset;	 /* REQUEST_RESET was asked by QMP, not by the guest */

@@ -2,6 +2,13 @@
 /* Makes every file call, right and wrong; prints what was not as it should be. */
 #include "hermit.h"
 
+static inline void unilib_out(struct unilib_call *c)
+{
+	call(0x1300, c);
+}
+
+#include "unilib.h"
+
 #define O_RDWR	 2
 #define O_CREAT	 0100
 #define O_EXCL	 0200
@@ -102,19 +109,53 @@ static void use_what_is_new(void)
 }
 #endif
 
+#if ABI == 2
+/* The first of what is typed comes by the serial port's calls. */
+static void read_the_serial_port(void)
+{
+	struct serial_byte_v2 b = {-2};
+	struct serial_read_v2 r = {.maxlen = 2, .len = 99, .buf = (uint64_t)buffer};
+
+	call(0x1040, &b);
+	buffer[0] = (char)b.byte;
+	CHECK(b.byte == 't' && guest_write(1, buffer, 1) == 1);
+	call(0x1050, &r);
+	CHECK(r.len == 2 && guest_write(1, buffer, 2) == 2);
+	r = (struct serial_read_v2){.maxlen = 2, .len = 99, .buf = ~0ull - 8};
+	call(0x1050, &r);
+	CHECK(r.len == 0);
+}
+
+static void find_the_input_at_its_end(void)
+{
+	struct serial_byte_v2 b = {-2};
+	struct serial_read_v2 r = {.maxlen = 2, .len = 99, .buf = (uint64_t)buffer};
+
+	call(0x1040, &b);
+	call(0x1050, &r);
+	CHECK(b.byte == -1 && r.len == 0);
+}
+#endif
+
 int guest_main(uint64_t boot_info)
 {
+	const char *wrong = unilib_try();
 	int64_t n;
 
 	(void)boot_info;
 	use_a_file();
 	leave_the_mappings();
 	be_hostile();
+	check(!wrong, wrong ? wrong : "");
 #if ABI == 2
 	use_what_is_new();
+	read_the_serial_port();
 #endif
 	while ((n = guest_read(0, buffer, sizeof(buffer))) > 0)
 		guest_write(1, buffer, (uint64_t)n); /* what it is given, it gives back */
+#if ABI == 2
+	find_the_input_at_its_end();
+#endif
 	say(failed ? "there were failures\n" : "all is well\n");
 	return failed ? 1 : 42;
 }

@@ -28,7 +28,10 @@ from tests.nested import unikernels
 from tests.nested.nest import Nest
 
 FOLDER = os.environ.get("HYPERGEN_GUESTS")
-MAPPINGS = "--file-mapping /host/test/data:/data --file-mapping /host/test/ro:/ro:ro"
+MAPPINGS = (
+    "--file-mapping /host/test/data:/unilibfs --file-mapping /host/test/data:/data "
+    "--file-mapping /host/test/ro:/ro:ro"
+)
 
 
 def prepare(nest: Nest) -> None:

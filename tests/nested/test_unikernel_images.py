@@ -35,6 +35,7 @@ def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
             folder / f"{name}.hermit", image, MANIFEST, content
         )
     (bomb := folder / "bomb.hermit").write_bytes(gzip.compress(bytes(600 << 20), 1))
+    images |= unikernels.build_plain(folder)
     for name, image in {**images, "bomb.hermit": bomb}.items():
         files.copy(f"nest/guests/{name}", image)
 
@@ -61,6 +62,18 @@ def test_an_archive_as_its_kernel_gets_it_and_what_is_refused(nest: Nest) -> Non
         done = nest.run(f"hg-vmm {words}")
         assert (done.status, done.output.count("\n")) == (2, 1)
         assert says in done.output
+
+
+@pytest.mark.parametrize("entry", unikernels.ENTRIES)
+def test_other_unikernels_run_like_programs_too(nest: Nest, entry: str) -> None:
+    nest.sh("mkdir -p /run/nest/u; echo no >/run/nest/secret")
+    for last, status in {"7": 7, "41": 0, "pm": 0, "reset": 0}.items():
+        done = nest.run(
+            "cd /run/nest; hg-vmm --file-mapping u:/unilibfs "
+            f"/nest/guests/plain-{entry} one {last} </dev/null"
+        )
+        text = f"command line: plain-{entry} one {last}\nall is well\n"
+        assert (done.status, done.output) == (status, text), "Unilib-FS, and the way it ends"
 
 
 UHYVE = """

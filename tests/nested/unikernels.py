@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from hypergen import unikernel
-from hypergen.unikernel import CORE, V1, V2
+from hypergen.unikernel import CORE, SOURCES, V1, V2
 
-__all__ = ["ABIS", "CORE", "V1", "V2", "build", "build_all", "pack"]
+__all__ = ["ABIS", "CORE", "ENTRIES", "V1", "V2", "build", "build_all", "build_plain", "pack"]
 
 
 def build(name: str, abi: int, target: Path) -> Path:
@@ -31,6 +32,29 @@ def build_all(folder: Path, *names: str) -> dict[str, Path]:
         for name in names
         for suffix, abi in ABIS.items()
     }
+
+
+_PLAIN = (
+    *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-nostdlib", "-static"),
+    *("-no-pie", "-fno-pie", "-fno-stack-protector", "-mgeneral-regs-only", "-fcf-protection=none"),
+    *("-fno-asynchronous-unwind-tables", "-mno-red-zone", "-Wl,--build-id=none"),
+    *("-Wl,-z,noexecstack", "-Wl,-z,norelro", "-Wl,-Ttext-segment=0x200000"),
+)
+ENTRIES = {"multiboot": (1, "-m32"), "pvh": (2, "-m32"), "lxboot": (3, "-m64")}
+"""The ways in which ``tests/guests/plain.c`` boots."""
+
+
+def build_plain(folder: Path) -> dict[str, Path]:
+    """The unikernel that is none of Hermit's, as ``plain-multiboot`` and so on."""
+    built = {}
+    for name, (entry, mode) in ENTRIES.items():
+        built[f"plain-{name}"] = target = folder / f"plain-{name}"
+        argv = ["cc", *_PLAIN, mode, f"-DENTRY={entry}", "-o", target, SOURCES / "plain.c"]
+        subprocess.run(argv, check=True)
+        if name == "pvh":  # 32-bit code in an ELF64 file, as such kernels are
+            argv = ["objcopy", "-I", "elf32-i386", "-O", "elf64-x86-64", target]
+            subprocess.run(argv, check=True, capture_output=True)
+    return built
 
 
 def pack(target: Path, kernel: Path, manifest: str, files: Mapping[str, bytes]) -> Path:

@@ -6,6 +6,7 @@
 
 #include "hermit/nic.h"
 #include "hermit/params.h"
+#include "hermit/unilib.h"
 
 #define MAX_TRANSFER 0x7ffff000ull /* of one call, as Linux bounds read(2) and write(2) */
 #define PRESENT	     1ull
@@ -330,7 +331,7 @@ static void getdents_v2(struct call *c, uint64_t value)
 	p->bytes = n > 0 ? (uint64_t)n : (uint64_t)-n;
 }
 
-static void fill_attr(struct file_attr *to, const struct stat *st)
+void file_attr_fill(struct file_attr *to, const struct stat *st)
 {
 	*to = (struct file_attr){
 		.dev = st->st_dev,
@@ -355,7 +356,7 @@ static void give_attr(struct call *c, uint64_t gpa, const struct stat *st, int r
 	struct file_attr attr;
 
 	if (!r) {
-		fill_attr(&attr, st);
+		file_attr_fill(&attr, st);
 		r = memory_write(c->env->mem, gpa, &attr, sizeof(attr)) ? -EFAULT : 0;
 	}
 	set_result(result, r);
@@ -395,6 +396,14 @@ static void mkdir_v2(struct call *c, uint64_t value)
 				    : -EFAULT);
 }
 
+static void unilib(struct call *c, uint64_t value)
+{
+	struct hermit *h = c->env->hermit;
+
+	(void)value;
+	c->p.unilib.result = unilib_serve(&h->unilib_ready, h->files, c->env->mem, &c->p.unilib);
+}
+
 #define ROW(port, field, result, handle)                                                           \
 	{port, sizeof(((union call_params *)0)->field), result, handle}
 
@@ -414,6 +423,7 @@ static const struct row rows_v1[] = {
 	{0x800, 0, false, uart},
 	ROW(0x840, unlink_v1, true, unlink_v1),
 	ROW(0x880, serial_v1, false, serial_v1),
+	ROW(UNILIB_PORT, unilib, true, unilib),
 };
 
 static const struct row rows_v2[] = {
@@ -432,6 +442,7 @@ static const struct row rows_v2[] = {
 	ROW(0x1170, stat_v2, true, stat_v2),
 	ROW(0x1180, fstat_v2, true, fstat_v2),
 	ROW(0x1190, mkdir_v2, true, mkdir_v2),
+	ROW(UNILIB_PORT, unilib, true, unilib),
 };
 
 static const struct row *find_row(bool v2, uint16_t port)

@@ -38,6 +38,9 @@ struct call_env {
  */
 bool call_serve(const struct call_env *env, uint16_t port, uint32_t eax, uint64_t rdi);
 
+struct file_attr;
+void file_attr_fill(struct file_attr *to, const struct stat *st);
+
 /*
  * The GPA of a virtual address through four levels of page tables at cr3, and how many
  * bytes from there on lie in the same page.  0 bytes: not mapped.  (Intel SDM volume 3, 4.5)

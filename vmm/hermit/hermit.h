@@ -45,7 +45,7 @@ struct hermit {
 	bool has_pci;
 	bool redirected; /* what it prints goes to output_fd; -1: nowhere */
 	int output_fd;
-	int exit_code; /* valid when the VM ended with REQUEST_EXIT */
+	bool unilib_ready;
 };
 
 /*

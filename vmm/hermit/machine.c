@@ -16,6 +16,7 @@
 #include "hermit/gzip.h"
 #include "hermit/hermit.h"
 #include "hermit/nic.h"
+#include "hermit/plain.h"
 #include "hermit/saved.h"
 #include "vm.h"
 #include "x86.h"
@@ -98,7 +99,7 @@ int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 		return -1;
 	package = image.abi == HERMIT_NONE && gzip_is(&vm->boot.kernel);
 	if (image.abi == HERMIT_NONE && !package)
-		return 0;
+		return vm->cfg->hermit.named ? plain_open(vm, e) : 0;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_set(e, ERROR_MACHINE, "out of memory");
@@ -118,8 +119,14 @@ int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 	return open_output(h, e) || open_files(h, e) ? -1 : 0;
 }
 
+const struct files *unikernel_files(const struct vm *vm)
+{
+	return vm->hermit ? vm->hermit->files : vm->plain ? vm->plain->files : NULL;
+}
+
 void unikernel_destroy(struct vm *vm)
 {
+	plain_destroy(vm);
 	if (!vm->hermit)
 		return;
 	files_destroy(vm->hermit->files);
@@ -311,7 +318,7 @@ static void on_exit_call(void *arg, int code)
 	struct vcpu *v = arg;
 
 	pthread_mutex_lock(&v->vm->lock);
-	v->vm->hermit->exit_code = code;
+	v->vm->exit_code = code;
 	vm_ask(v->vm, REQUEST_EXIT);
 	pthread_mutex_unlock(&v->vm->lock);
 }

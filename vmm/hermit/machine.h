@@ -51,6 +51,10 @@ void unikernel_use_console(struct vm *vm);
 /* --stats: what it took, to stderr; when its vCPUs have ended. */
 void unikernel_report(const struct vm *vm);
 
+/* What its calls may lead to; NULL: it is no unikernel. */
+struct files;
+const struct files *unikernel_files(const struct vm *vm);
+
 void unikernel_destroy(struct vm *vm);
 
 #endif

@@ -144,6 +144,12 @@ struct file_attr { /* Hermit's FileAttr */
 	struct guest_time atim, mtim, ctim;
 };
 
+/* Unilib-FS: unilib.h says what they mean. */
+struct unilib_call {
+	uint64_t mode, x[3];
+	int64_t result;
+};
+
 union call_params {
 	struct write_v1 write_v1;
 	struct read_v1 read_v1;
@@ -157,6 +163,7 @@ union call_params {
 	struct netstat_c netstat_c;
 	struct serial_v1 serial_v1;
 	struct cmdsize cmdsize;
+	struct unilib_call unilib;
 	struct cmdval cmdval;
 	struct transfer_v2 transfer_v2;
 	struct lseek_v2 lseek_v2;
