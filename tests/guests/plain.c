@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../vmm/hermit/params.h"
+
 #define MULTIBOOT 1
 #define PVH	  2
 #define LXBOOT	  3
