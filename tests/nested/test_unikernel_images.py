@@ -67,6 +67,8 @@ def test_an_archive_as_its_kernel_gets_it_and_what_is_refused(nest: Nest) -> Non
 @pytest.mark.parametrize("entry", unikernels.ENTRIES)
 def test_other_unikernels_run_like_programs_too(nest: Nest, entry: str) -> None:
     nest.sh("mkdir -p /run/nest/u; echo no >/run/nest/secret")
+    done = nest.run(f"cd /run/nest; HERMIT_CHECKPOINT=1 hg-vmm /nest/guests/plain-{entry} 1")
+    assert (done.status, "cannot be saved" in done.output) == (2, True), done.output
     for last, status in {"7": 7, "41": 0, "pm": 0, "reset": 0}.items():
         done = nest.run(
             "cd /run/nest; hg-vmm --file-mapping u:/unilibfs "

@@ -89,6 +89,17 @@ static int open_files(struct hermit *h, struct error *e)
 	return h->files ? 0 : -1;
 }
 
+/* Said now, rather than each time that one is due. */
+static int check_checkpoints(const struct vm *vm, struct error *e)
+{
+	return vm->cfg->checkpoint.seconds ? unikernel_can_save(vm, e) : 0;
+}
+
+static int open_plain(struct vm *vm, struct error *e)
+{
+	return plain_open(vm, e) || check_checkpoints(vm, e) ? -1 : 0;
+}
+
 int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 {
 	struct hermit_image image;
@@ -99,7 +110,7 @@ int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 		return -1;
 	package = image.abi == HERMIT_NONE && gzip_is(&vm->boot.kernel);
 	if (image.abi == HERMIT_NONE && !package)
-		return vm->cfg->hermit.named ? plain_open(vm, e) : 0;
+		return vm->cfg->hermit.named ? open_plain(vm, e) : 0;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_set(e, ERROR_MACHINE, "out of memory");
@@ -116,7 +127,7 @@ int unikernel_open(struct vm *vm, struct memory_config *memory, struct error *e)
 			     : hermit_place(h, memory->size, &memory->start, e))
 		return -1;
 	memory->hole = h->image.abi == HERMIT_C ? CORE_HOLE : 0;
-	return open_output(h, e) || open_files(h, e) ? -1 : 0;
+	return check_checkpoints(vm, e) || open_output(h, e) || open_files(h, e) ? -1 : 0;
 }
 
 const struct files *unikernel_files(const struct vm *vm)

@@ -36,6 +36,15 @@ static uint32_t image_sum(const struct hermit *h)
 	return crc32c(sum, &h->at.kernel_bytes, sizeof(h->at.kernel_bytes));
 }
 
+int unikernel_can_save(const struct vm *vm, struct error *e)
+{
+	if (vm->plain || vm->cfg->pit)
+		return error_set(e, ERROR_USER,
+				 "a unikernel with an 8254 cannot be saved: those of others than "
+				 "Hermit, or --pit");
+	return 0;
+}
+
 void unikernel_save(const struct vm *vm, struct snap_out *o)
 {
 	const struct hermit *h = vm->hermit;

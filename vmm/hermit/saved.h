@@ -12,6 +12,9 @@ struct snap_out;
 struct snapshot;
 struct vm;
 
+/* 0, or -1 and *e: it has what cannot be saved. */
+int unikernel_can_save(const struct vm *vm, struct error *e);
+
 void unikernel_save(const struct vm *vm, struct snap_out *o);
 
 /*

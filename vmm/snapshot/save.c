@@ -195,7 +195,7 @@ static int check_request(const struct vm *vm, const struct snapshot_request *r, 
 	if (r->base && memcmp(r->base, vm->snapshot_base, SNAP_ID))
 		return error_set(e, ERROR_USER,
 				 "the base is not the last snapshot with 'track' of this VM");
-	return state_can_save_devices(vm, e);
+	return unikernel_can_save(vm, e) || state_can_save_devices(vm, e) ? -1 : 0;
 }
 
 int snapshot_save(struct vm *vm, const struct snapshot_request *r, struct snapshot_result *result,
