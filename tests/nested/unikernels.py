@@ -49,10 +49,10 @@ def build_plain(folder: Path) -> dict[str, Path]:
     built = {}
     for name, (entry, mode) in ENTRIES.items():
         built[f"plain-{name}"] = target = folder / f"plain-{name}"
-        argv = ["cc", *_PLAIN, mode, f"-DENTRY={entry}", "-o", target, SOURCES / "plain.c"]
+        argv = ["cc", *_PLAIN, mode, f"-DENTRY={entry}", "-o", str(target), f"{SOURCES}/plain.c"]
         subprocess.run(argv, check=True)
         if name == "pvh":  # 32-bit code in an ELF64 file, as such kernels are
-            argv = ["objcopy", "-I", "elf32-i386", "-O", "elf64-x86-64", target]
+            argv = ["objcopy", "-I", "elf32-i386", "-O", "elf64-x86-64", str(target)]
             subprocess.run(argv, check=True, capture_output=True)
     return built
 
