@@ -204,6 +204,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(name, default="")
     parser.add_argument("--disk", action="append", default=[])
     parser.add_argument("--net", action="append", default=[])
+    parser.add_argument("--share", action="append", default=[])
     parser.add_argument("--daemonize", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--balloon", action="store_true")

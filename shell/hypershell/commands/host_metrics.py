@@ -129,8 +129,10 @@ SPECS = {
 reason, requests, bytes and interrupts of each device, disks. Sizes are bytes, times seconds. A VM
 that does not answer has no counters; its state is in hypergen_host_vms.""",
         [
-            ("host_metrics", "all there is"),
-            ("hypershell -c host_metrics >node.prom", "from outside, for a text-file collector"),
+            (
+                "host_metrics",
+                "all there is; for a collector: hypershell -c host_metrics >node.prom",
+            ),
         ],
     )
 }
