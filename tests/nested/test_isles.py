@@ -87,6 +87,10 @@ def test_cpus_of_its_own(nest: Nest) -> None:
         *("/nest/vmlinux", "2-3", f"{vm.folder}/console.log"),
         *("cpus", "log", "path"),
     ]
+    # All of its memory is there, and of one node.
+    rss = nest.sh(f"grep VmRSS /proc/{vm.pid}/status").split()[1]
+    assert int(rss) > 128 << 10
+    assert " bind:0 " in nest.sh(f"cat /proc/{vm.pid}/numa_maps")
     # Both vCPUs wait for a line, in HLT, and stay in the guest while they do.
     assert [one["halt_exits"] for one in vcpu_stats(vm)] == [0, 0]
     vm.qmp("system_reset")  # the new machine's vCPUs are new threads

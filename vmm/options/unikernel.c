@@ -80,10 +80,9 @@ int option_env(char *value, struct vm_config *cfg, struct error *e)
 /* A variable counts when the option that says the same was not given. */
 static int read_variables(struct vm_config *cfg, struct error *e)
 {
-	const char *cpus = options_given("cpus") ? NULL : getenv("HERMIT_CPUS");
 	const char *isle = cfg->isle.wanted ? NULL : getenv("HERMIT_ISLE");
 
-	if (isle_variables(isle, cpus, cfg, e))
+	if (isle_variables(isle, getenv("HERMIT_CPUS"), cfg, e))
 		return -1;
 	return variables_read(cfg, e) || unikernel_net_variables(cfg, e) ? -1 : 0;
 }
