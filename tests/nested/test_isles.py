@@ -16,6 +16,8 @@ NEST_CPUS = 4
 ISLES = "/run/hypergen/isle"
 CGROUP = "/sys/fs/cgroup"
 SPINS = "echo here; while :; do :; done"
+# Both: the one that is second may be gone by then, as it ends with the other.
+KILL = "kill -9 $(pidof hg-vmm-keeper hg-vmm) || true; while pidof hg-vmm; do sleep 0.1; done"
 UP = "ip link set eth0 up; ip addr add 192.168.28.{}/24 dev eth0; "
 
 
@@ -140,12 +142,12 @@ def test_killed_isles_are_taken_back(nest: Nest) -> None:
     nest.sh(f"kill -9 {vm.pid}")  # the keeper lives, and sees to it at once
     gone(nest)
     isle(nest, 1, "2", SPINS)
-    nest.sh("for p in $(pidof hg-vmm-keeper hg-vmm); do kill -9 $p; done")
+    nest.sh(KILL)
     assert nest.sh(f"ls {ISLES}").split() == ["1", "irqs", "lock"]
     assert shared(nest) == "0-1,3"
     # The next isle takes its number and its CPU; and without a VM there is a way, too.
     isle(nest, 1, "2", SPINS)
-    nest.sh("for p in $(pidof hg-vmm-keeper hg-vmm); do kill -9 $p; done; sleep 0.5")
+    nest.sh(KILL)
     assert nest.vmm("--sweep-isles").status == 0
     gone(nest)
 
