@@ -90,12 +90,10 @@ def check_kernel(kernel: files.File) -> str:
 def check_disk(kernel: files.File, kind: str, image: str | None, initrd: str | None) -> None:
     """Has this kind of kernel what it needs, and no more than it can use? Raises UsageError."""
     if kind in kernels.HERMIT:
-        for what, word in (("image", image), ("initrd", initrd)):
-            if word is not None:
-                raise UsageError(
-                    f"{title(kernel)} is a Hermit unikernel, which has no disk: leave the "
-                    f"{what} out"
-                )
+        if image is not None:
+            raise UsageError(
+                f"{title(kernel)} is a Hermit unikernel, which has no disk: leave the image out"
+            )
     elif image is None and initrd is None and kind not in kernels.BARE:
         raise UsageError(f"{title(kernel)} ({kind}) needs an image, see image_list, or --initrd")
 

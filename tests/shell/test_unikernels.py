@@ -124,7 +124,6 @@ def test_a_unikernel_needs_no_image(host: Host) -> None:
     assert (record["image"], record["arguments"]) == (None, ["one", "two three"])
     assert host.ok("vm_list").splitlines()[1].split()[3:5] == ["hello", "-"]
     assert "has no disk: leave the image out" in host.fails("vm_create hello debian", 2)
-    assert "has no disk: leave the initrd out" in host.fails("vm_create hello --initrd hello", 2)
     assert "takes no arguments; --cmdline" in host.fails("vm_create vmlinux debian --args x", 2)
     assert "no closing quotation" in host.fails('vm_create hello --args "\'"', 2)
 

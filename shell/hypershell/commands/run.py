@@ -29,11 +29,7 @@ def _command(args: Namespace) -> list[str]:
         argv += ["--cpus", str(create.parse_cpus(args.cpus))]
     if args.memory is not None:
         argv += ["--memory", f"{create.parse_memory(args.memory) >> 20}M"]
-    if kind in kernels.HERMIT:
-        return [*argv, kernel.path, *args.args]
-    if args.args:
-        return [*argv, "--kernel", kernel.path, "--cmdline", " ".join(args.args)]
-    return [*argv, "--kernel", kernel.path]
+    return [*argv, kernel.path, *args.args]
 
 
 def _wait(argv: list[str]) -> int:
