@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from tests.e2e.files import FILES
 from tests.e2e.host import Host
 from tests.e2e.machine import free_port
 
+TOP = Path(__file__).resolve().parents[2]
 FOLDERS = "guest_kernel=/var/lib/hypergen/kernels guest_image=/var/lib/hypergen/images"
 
 
@@ -127,6 +131,36 @@ def test_other_keys_passwords_and_users_are_refused(far: tuple[Host, Workstation
     child = pexpect.spawn(argv[0], argv[1:], encoding="utf-8")
     assert child.expect(["assword", "Permission denied"], bound(30)) == 1
     child.close()
+
+
+def test_the_shell_of_a_workstation(far: tuple[Host, Workstation]) -> None:
+    """``hypershell --host`` with the real ssh, whose own settings are the user's."""
+    _, user = far
+    tools = user.folder / "tools"
+    tools.mkdir()
+    words = shlex.join(user.argv("")[:-2])  # ssh and its options
+    (tools / "ssh").write_text(f'#!/bin/sh\nPATH=/usr/bin:/bin\nexec {words} "$@"\n')
+    (tools / "ssh").chmod(0o755)
+    script = user.folder / "job.hg"
+    script.write_text("version\nimage_list -q # a comment\nvm_console 99\nversion\n")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hypershell", "--host", "127.0.0.1", *words],
+            env={"PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(TOP / "shell")},
+            capture_output=True,
+            text=True,
+            timeout=bound(60),
+            check=False,
+        )
+
+    listed = run("-c", "kernel_list --json")
+    assert listed.returncode == 0, listed.stderr
+    assert FILES.vmlinux in [kernel["name"] for kernel in json.loads(listed.stdout)]
+    assert run("-c", "kernel_list --nosuch").returncode == 2
+    stopped = run(str(script))
+    assert stopped.returncode == 2 and stopped.stdout.count("hypershell ") == 1
+    assert stopped.stderr.startswith(f"{script}:3: vm_console: unknown VM '99'")
 
 
 def test_nothing_but_the_shell(far: tuple[Host, Workstation]) -> None:
