@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shlex
@@ -100,6 +101,16 @@ def test_one_command_and_its_status(far: tuple[Host, Workstation]) -> None:
     assert lines.returncode == 0 and lines.stdout.splitlines()[5].startswith("hypershell ")
 
 
+def test_an_image_is_sent_along(far: tuple[Host, Workstation]) -> None:
+    _, user = far
+    data = "hyper-gen " * 51200
+    assert user.run("image_import - --name sent.img", said=data).returncode == 0
+    checked = json.loads(user.run("image_verify sent.img --json").stdout)
+    assert checked["size"] == len(data) and checked["holds"] == "raw"
+    assert checked["sha256"] == hashlib.sha256(data.encode()).hexdigest()
+    assert user.run("image_rm sent.img").returncode == 0
+
+
 def test_the_prompt_makes_a_vm_and_uses_its_console(far: tuple[Host, Workstation]) -> None:
     host, user = far
     argv = user.argv("-t", "")
@@ -118,6 +129,15 @@ def test_the_prompt_makes_a_vm_and_uses_its_console(far: tuple[Host, Workstation
         child.close()
     assert child.exitstatus == 0
     assert [vm["name"] for vm in host.vms()] == ["far"]
+    with subprocess.Popen(  # as gdb does with: target remote | ssh …
+        user.argv("vm_debug far --stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as debugger:
+        assert debugger.stdin is not None and debugger.stdout is not None
+        debugger.stdin.write(b"$?#3f")
+        debugger.stdin.flush()
+        assert debugger.stdout.read(5) in (b"+$T05", b"+$S05")  # stands still: SIGTRAP
+        debugger.stdin.close()
+    assert host.vms()[0]["state"] == "running"
     assert user.run("vm_destroy far").returncode == 0
 
 

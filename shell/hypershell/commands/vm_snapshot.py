@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from hypershell import snapshots, vm
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def _name(one: vm.VM) -> str:
-    return f"{one.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """A name that says of what and when; a second one in a second is counted."""
+    moment = f"{one.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name, number = moment, 1
+    while os.path.lexists(f"{snapshots.root()}/{name}"):
+        number += 1
+        name = f"{moment}-{number}"
+    return name
 
 
 def _snapshot(args: Namespace, _: Context) -> int:
