@@ -106,7 +106,7 @@ def _complain(text: str) -> None:
     global complained
     complained = True
     try:  # noqa: SIM105 - contextlib would be loaded before the prompt for this alone
-        complain(place + printable(text.replace("\n", " ")))
+        complain(printable(f"{place}{text}".replace("\n", " ")))
     except OSError:
         pass
 

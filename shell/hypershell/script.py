@@ -9,6 +9,7 @@ from hypershell import app
 from hypershell.errors import UsageError
 from hypershell.spec import Exit
 from hypershell.table import complain
+from hypershell.units import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run_lines(lines: Iterable[str], name: str, keep_going: bool) -> int:
             if not code:
                 continue
             if not app.complained:  # the command has had its own say, without the place
-                complain(f"{app.place}status {code}: {line.strip()}")
+                complain(printable(f"{app.place}status {code}: {line.strip()}"))
             app.complained = True
             first = first or code
             if app.interrupted or not keep_going:

@@ -164,10 +164,12 @@ def test_the_shell_of_a_workstation(far: tuple[Host, Workstation]) -> None:
     script = user.folder / "job.hg"
     script.write_text("version\nimage_list -q # a comment\nvm_console 99\nversion\n")
 
+    env = {"PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(TOP / "shell")}
+
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "hypershell", "--host", "127.0.0.1", *words],
-            env={"PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(TOP / "shell")},
+            env=env,
             capture_output=True,
             text=True,
             timeout=bound(60),
@@ -181,6 +183,22 @@ def test_the_shell_of_a_workstation(far: tuple[Host, Workstation]) -> None:
     stopped = run(str(script))
     assert stopped.returncode == 2 and stopped.stdout.count("hypershell ") == 1
     assert stopped.stderr.startswith(f"{script}:3: vm_console: unknown VM '99'")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "hypershell", "--host", "127.0.0.1"],
+        env={**env, "TERM": "xterm"},
+        encoding="utf-8",
+        dimensions=(24, 100),
+    )
+    try:
+        child.expect("hyper-gen:# ", bound(60))
+        child.send("version\r")
+        child.expect("hg-vmm  ", bound(60))
+        child.send("exit\r")
+        child.expect(pexpect.EOF, bound(30))
+    finally:
+        child.close()
+    assert child.exitstatus == 0
 
 
 def test_nothing_but_the_shell(far: tuple[Host, Workstation]) -> None:

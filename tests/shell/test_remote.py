@@ -77,6 +77,15 @@ def test_scripts_in_scripts_say_both_places(host: Host) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_scripts_name_cannot_upset_the_terminal(host: Host) -> None:
+    path = host.base / "a\x1b[7mb.hg"
+    path.write_text("nosuch\ncat /no/such/\x1b[7m\n")
+    done = program(host, "-k", str(path))
+    assert done.stderr.count(".hg:") == 2
+    ours = [line for line in done.stderr.splitlines() if ".hg:" in line]
+    assert "\x1b" not in "".join(ours)
+
+
 def test_exit_ends_a_script_well(host: Host) -> None:
     path = script(host, "exit\nnosuch\n")
     assert program(host, path).returncode == 0
