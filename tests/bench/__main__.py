@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m tests.bench``: measure, print the table, write ``out/bench.md`` and ``bench.json``.
 
-``PEER_LKVM=FILE`` and ``PEER_FIRECRACKER=FILE`` in the environment, static programs, add a
-kvmtool and a Firecracker to the comparison.
+``PEER_LKVM=FILE``, ``PEER_FIRECRACKER=FILE`` and ``PEER_UHYVE=FILE`` in the environment, static
+programs, add a kvmtool, a Firecracker and, for unikernels, a uhyve to the comparison.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> int:
         "--only", action="append", choices=groups.GROUPS, help="this group; repeat for more"
     )
     parser.add_argument("--vmm", type=Path, help="measure this hg-vmm, not the one in bzImage")
+    parser.add_argument("--init", type=Path, help="and this PID 1")
     parser.add_argument(
         "--profile", metavar="VMM", help="where the instructions of VMM's start go, and no table"
     )
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
             report = groups.profile(cfg, kind, chosen.profile, chosen.vmm)
             print(profile.text(cfg, report, kind, chosen.profile, chosen.vmm), end="")
             return 0
-        rows, report = groups.measure(cfg, names, chosen.vmm)
+        rows, report = groups.measure(cfg, names, chosen.vmm, chosen.init)
     except HypergenError as error:
         print(error.message, *error.tail, error.hint or "", sep="\n", file=sys.stderr)
         return error.exit_code

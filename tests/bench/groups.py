@@ -159,7 +159,7 @@ def _idle_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
             vmm, _, memory = name.rpartition(",")
             text = f"memory beyond guest RAM, {memory} MiB idle: {vmm}"
             rows.append(Figure(text, lines[0][0] / 1024, "MiB", 1.5 if vmm == OURS else None))
-    for key, unit, seconds in (("exits", "exits a second", 10), ("cpu", "CPU instructions/s", 10)):
+    for key, unit, seconds in (("exits", "exits a second", 60), ("cpu", "CPU instructions/s", 60)):
         found: dict[str, float] = {}
         for stretch in report.stretches:
             vmm, _, memory = stretch.name.rpartition(",")
@@ -376,9 +376,19 @@ def _guest_archive(cfg: BuildConfig, name: str, program: str) -> Path:
     return archive.write(cfg.out / "bench" / name)
 
 
-def prepare(cfg: BuildConfig, hg_vmm: Path | None) -> tuple[Overlay, list[Vmm]]:
-    """The overlay for all groups; `hg_vmm` takes the place of the shipped program."""
+def _host(cfg: BuildConfig, init: Path | None) -> Overlay:
+    """The observer; `init` takes the place of the shipped PID 1."""
     overlay = rig.observer(cfg)
+    if init:
+        overlay.copy("init", init)
+    return overlay
+
+
+def prepare(
+    cfg: BuildConfig, hg_vmm: Path | None, init: Path | None = None
+) -> tuple[Overlay, list[Vmm]]:
+    """The overlay for all groups; `hg_vmm` takes the place of the shipped program."""
+    overlay = _host(cfg, init)
     files = {
         "guest.cpio": _guest_archive(cfg, "guest.cpio", "guest_init"),
         "io.cpio": _guest_archive(cfg, "io.cpio", "guest_io"),
@@ -403,18 +413,20 @@ def profile(cfg: BuildConfig, name: str, vmm: str, hg_vmm: Path | None) -> Repor
     return rig.observe(cfg, "profile", overlay, lines, GROUPS[name].memory, 3600)
 
 
-def measure(cfg: BuildConfig, names: list[str], hg_vmm: Path | None) -> tuple[list[Figure], Report]:
+def measure(
+    cfg: BuildConfig, names: list[str], hg_vmm: Path | None, init: Path | None
+) -> tuple[list[Figure], Report]:
     """Measure the groups; the rows, and what those of the one nested host were made of.
 
     The host's own boot is that of another machine, without the VMMs in its initramfs.
     """
     rows: list[Figure] = []
     if "host" in names:
-        rows += _host_figures(cfg, rig.observe(cfg, "alone", rig.observer(cfg), [], 1024, 600))
+        rows += _host_figures(cfg, rig.observe(cfg, "alone", _host(cfg, init), [], 1024, 600))
     groups = [GROUPS[name] for name in names if name != "host"]
     report = Report()
     if any(group.plan for group in groups):
-        overlay, vmms = prepare(cfg, hg_vmm)
+        overlay, vmms = prepare(cfg, hg_vmm, init)
         plan = [line for group in groups if group.plan for line in group.plan(vmms)]
         memory = max(group.memory for group in groups)
         report = rig.observe(cfg, "host", overlay, plan, memory, 3600)

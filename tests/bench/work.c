@@ -24,7 +24,7 @@
 #define DONE	 "bench-guest-done"
 #define HELLO	 "hello"
 #define TURNS	 2
-#define IDLE_MS	 10000
+#define IDLE_MS	 60000
 #define ANSWER	 "bench-answer"
 #define CONTROL	 "/run/bench.sock"
 #define SNAPSHOT "/run/bench-snapshot"
@@ -146,7 +146,7 @@ void measure_idle(const struct vmm *vmm)
 	if (vm_wait(&vm, READY)) {
 		vm_failed(&vm, vmm);
 	} else {
-		nap(2000); /* what its start has left to do */
+		nap(IDLE_MS); /* what its start has left to do; the entropy pool is fed for longest */
 		say("stretch idle %s\n", vmm->name);
 		before = vm_cpu(&vm);
 		MARK(MARK_COUNT);
