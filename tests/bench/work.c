@@ -24,6 +24,7 @@
 #define DONE	 "bench-guest-done"
 #define HELLO	 "hello"
 #define TURNS	 2
+#define STARTS	 3 /* the first in a host has more to fetch; the median is that of a later one */
 #define IDLE_MS	 60000
 #define ANSWER	 "bench-answer"
 #define CONTROL	 "/run/bench.sock"
@@ -41,13 +42,13 @@ static uint64_t since(uint64_t start)
 /* From fork to the write of the guest's init, as it arrives here. */
 void measure_start(const struct vmm *vmm)
 {
-	for (int turn = 0; turn < TURNS; turn++) {
+	for (int turn = 0; turn < STARTS; turn++) {
 		uint64_t start;
 
-		if (turn == TURNS - 1)
+		if (turn == STARTS - 1)
 			say("stretch start %s\n", vmm->name);
 		start = __rdtsc();
-		if (turn == TURNS - 1)
+		if (turn == STARTS - 1)
 			MARK(MARK_BLOCKS);
 		vm_begin(&vm, vmm);
 		if (vm_wait(&vm, READY)) {
