@@ -22,7 +22,18 @@ BLKID = """/dev/sda1: LABEL="data" UUID="1111" TYPE="ext4"
 
 # What the scripts do to a machine. busybox's ash prefers its own applets to PATH, so each of these
 # is a shell function here that calls the fake: no test may reach this machine's network or disks.
-FAKES = ("blkid", "lvm", "mount", "dmesg", "ip", "udhcpc", "dropbear", "dropbearkey", "sync")
+FAKES = (
+    "blkid",
+    "lvm",
+    "mount",
+    "dmesg",
+    "ip",
+    "udhcpc",
+    "dropbear",
+    "dropbearkey",
+    "sync",
+    "hypershell",
+)
 GUARD = "".join(f'{name}() {{ "$HG_ROOT/bin/{name}" "$@"; }}; ' for name in FAKES)
 
 
@@ -464,3 +475,24 @@ def test_ssh_says_what_is_wrong(host: Host) -> None:
     host.cmdline(f"{ROOT} {key}")
     host.run("read_cmdline; root_up; ssh_up")
     assert "is not a host key; remove it" in host.status()["ssh"][1]
+
+
+def test_marked_definitions_start_while_dhcp_still_asks(host: Host) -> None:
+    (host.root / "host/srv/images").mkdir(parents=True)
+    (host.root / "run/hypergen/guest_image").symlink_to(host.root / "host/srv/images")
+    host.run("autostart_up")
+    assert host.status()["autostart"][0] == "none"
+    definitions = host.root / "host/srv/hypergen/vm"
+    definitions.mkdir(parents=True)
+    (definitions / "web.toml").write_text('kernel = "k"\nautostart = true\n')
+    host.command("hypershell", "echo VM 1 runs; echo VM 2 runs")
+    asks = "status net waiting 'asking for an address'"
+    # The job that asks for an address goes on for ever: nothing may wait for it.
+    host.run(f"sleep 60 >/dev/null 2>&1 & {asks}; autostart_up; kill $!")
+    assert host.status()["autostart"] == ["ok", "VM 1 runs;VM 2 runs"]
+    late = "status net waiting 'not looked at yet'; (sleep 0.5; status net none x) &"
+    host.run(f"{late} autostart_up; status seen ok; wait")
+    assert list(host.status()) == ["net", "autostart", "seen"]
+    host.command("hypershell", "echo no kernel k >&2; exit 2")
+    host.run("autostart_up")
+    assert host.status()["autostart"] == ["failed", "no kernel k"]
