@@ -155,6 +155,28 @@ static void a_long_call_can_be_ended(void)
 	CHECK(w.len > 0 && w.len <= MIB(2));
 }
 
+/* What follows the variables in its array is the guest's, and it reads it. */
+static void rust_hermit_gets_an_array_of_some_size(void)
+{
+	struct cmdsize size;
+	struct cmdval val = {0x30000, 0x30100};
+	uint64_t envp[16], i;
+	char text[4] = "abc";
+
+	start(HERMIT_V1);
+	call(0x740, &size, sizeof(size));
+	CHECK(size.envc == 16 && size.envsz[0] == 4 && size.envsz[1] == 1 && size.envsz[15] == 1);
+	for (i = 0; i < 16; i++) {
+		envp[i] = 0x31000 + 16 * i;
+		CHECK(!memory_write(&mem, envp[i], text, sizeof(text)));
+	}
+	CHECK(!memory_write(&mem, val.envp, envp, sizeof(envp)));
+	call(0x780, &val, sizeof(val));
+	CHECK(!memory_read(&mem, envp[0], text, 4) && text[0] != 'a' && text[0]);
+	for (i = 1; i < 16; i++)
+		CHECK(!memory_read(&mem, envp[i], text, 2) && !text[0] && text[1] == 'b');
+}
+
 static void exit_codes_are_taken(void)
 {
 	struct exit_v1 e = {42};
@@ -268,6 +290,7 @@ static const struct unit_test tests[] = {
 	TEST(buffers_are_found_page_by_page),
 	TEST(page_tables_of_a_hostile_guest_end),
 	TEST(a_long_call_can_be_ended),
+	TEST(rust_hermit_gets_an_array_of_some_size),
 	TEST(exit_codes_are_taken),
 	TEST(arguments_are_copied),
 	TEST(files_are_served),

@@ -11,6 +11,12 @@
 #define MAX_TRANSFER 0x7ffff000ull /* of one call, as Linux bounds read(2) and write(2) */
 #define PRESENT	     1ull
 #define HUGE	     0x80ull
+/*
+ * Rust Hermit makes an array of envc + 1 pointers, but does not clear the last one, and its
+ * library reads up to a null: in a block as small as for a few variables there may lie anything.
+ * Empty ones, which that library passes over, have it take a larger block, off a fresh page.
+ */
+#define MIN_ENV_RUST 16
 #define FRAME	     0x000ffffffffff000ull
 
 struct call {
@@ -233,6 +239,9 @@ static void cmdsize(struct call *c, uint64_t value)
 		p->envsz[i] = (int32_t)strlen(cfg->env[i]) + 1;
 	if (c->env->hermit->image.abi == HERMIT_C)
 		p->envc++;
+	else
+		for (; p->envc < MIN_ENV_RUST; p->envc++)
+			p->envsz[p->envc] = 1;
 }
 
 static void put_strings(const struct call *c, uint64_t table, const char *const *strings,
@@ -252,11 +261,15 @@ static void put_strings(const struct call *c, uint64_t table, const char *const 
 static void cmdval(struct call *c, uint64_t value)
 {
 	const struct hermit_config *cfg = &c->env->hermit->cfg;
+	const char *const empty = "";
+	unsigned int i;
 
 	(void)value;
 	put_strings(c, c->p.cmdval.argv, (const char *const *)cfg->args, cfg->nargs);
 	put_strings(c, c->p.cmdval.envp, cfg->env,
 		    cfg->nenv < CALL_MAX_ARGS ? cfg->nenv : CALL_MAX_ARGS - 1);
+	for (i = cfg->nenv; c->env->hermit->image.abi == HERMIT_V1 && i < MIN_ENV_RUST; i++)
+		put_strings(c, c->p.cmdval.envp + 8ull * i, &empty, 1);
 }
 
 /* --- interfaces 2 and 3 --- */
