@@ -106,6 +106,8 @@ def start_again(one: vm.VM) -> None:
         if path and not os.path.exists(path):
             raise UsageError(f"{one.title}: its {what} {path} is gone")
     with catalog.Lock():
+        if not os.path.isdir(one.folder):
+            raise UsageError(f"{one.title} was destroyed meanwhile")
         vm.refresh([one])
         if not ended(one):
             raise UsageError(f"{one.title} is {one.told()}")

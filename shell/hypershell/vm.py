@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 
-from hypershell import catalog, paths, qmp
+from hypershell import catalog, paths, qmp, status
 from hypershell.errors import UsageError
 from hypershell.units import human_time
 
@@ -87,6 +87,9 @@ class VM:
             self.state = "starting"
             return
         left = catalog.read_json(self.folder + "/exit.json")
+        if not left and status.listening(self.folder):
+            self.state = "running"  # its start has ended since it was asked
+            return
         self.state = "stopped" if left else "crashed"
         self.reason = _text(left.get("reason"))
         if self.reason == "error":

@@ -40,6 +40,23 @@ def _wait_started(vms: list[vm.VM]) -> None:
         time.sleep(0.05)
 
 
+def _forget(one: vm.VM, ending: Ending) -> None:
+    """See a VM's end and remove its folder, unless another shell starts it again this moment.
+
+    Who starts takes the mark under the same lock: no process is left without its folder.
+    """
+    while True:
+        if not ending.finish():
+            raise ShellError("its process does not end; see vmm.log in its folder")
+        with catalog.Lock():
+            if not vm.is_starting(one.folder):
+                vm.remove_folder(one.folder)
+                return
+        _wait_started([one])
+        ending = Ending(one.folder)
+        ending.begin()
+
+
 def _run(args: Namespace, _: Context) -> int:
     vms = _pick(args.vm)
     if not vms and "all" in args.vm:
@@ -51,9 +68,7 @@ def _run(args: Namespace, _: Context) -> int:
     code = 0
     for one, ending in endings:
         try:
-            if not ending.finish():
-                raise ShellError("its process does not end; see vmm.log in its folder")
-            vm.remove_folder(one.folder)
+            _forget(one, ending)
             snapshots.remove_overlay(one.image)
             say(f"{one.title} destroyed")
         except (ShellError, OSError) as error:
