@@ -119,6 +119,9 @@ def machine() -> Iterator[Machine]:
     try:
         yield Machine(base)
     finally:
+        for folder in (base / "runtime/hypergen/vm").glob("[0-9]*"):  # of a test that has failed
+            if pid := Host.process_in(folder):
+                os.kill(pid, 9)
         shutil.rmtree(base, ignore_errors=True)
 
 
