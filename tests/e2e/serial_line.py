@@ -81,15 +81,21 @@ class SerialLine:
         """Wait until the raw bytes from `start` on match `pattern`."""
         expression = re.compile(pattern.encode())
         end = time.monotonic() + bound(seconds)
+        seen = -1
+        while self._grown(seen, end):
+            with self._lock:
+                text = bytes(self.raw)
+            if found := expression.search(text, start):
+                return found
+            seen = len(text)
+            time.sleep(0.01)  # what comes byte by byte is not looked at as often
+        what = f"no {pattern!r} on the serial line within {bound(seconds):.0f} s"
+        raise TimedOut(f"{what}\n{self.describe()}")
+
+    def _grown(self, seen: int, end: float) -> bool:
+        """Wait until more than `seen` bytes have arrived; False when the time is over."""
         with self._lock:
-            # No match object of the growing bytes may live on: they could not grow any more.
-            while expression.search(self.raw, start) is None and time.monotonic() < end:
-                self._lock.wait(max(0.0, end - time.monotonic()))
-            found = expression.search(bytes(self.raw), start)
-        if found is None:
-            what = f"no {pattern!r} on the serial line within {bound(seconds):.0f} s"
-            raise TimedOut(f"{what}\n{self.describe()}")
-        return found
+            return self._lock.wait_for(lambda: len(self.raw) > seen, end - time.monotonic())
 
     def describe(self) -> str:
         """The last lines, for an error message."""
