@@ -167,7 +167,8 @@ def test_a_unikernel_by_hermitcores_variables(nest: Nest, cpus: str) -> None:
     nest.sh("cd /host/test; ln -sf ../secret data/link; ln -sf /etc/passwd data/absolute")
     done = nest.run(
         f"echo typed | HERMIT_ISLE=3 HERMIT_CPUS={cpus} hg-vmm --file-mapping "
-        "/host/test/data:/data --file-mapping /host/test/ro:/ro:ro /nest/guests/isle-core"
+        "/host/test/data:/data --file-mapping /host/test/data:/unilibfs "
+        "--file-mapping /host/test/ro:/ro:ro /nest/guests/isle-core"
     )
     assert done.output.endswith("typed\nall is well\n"), done.output
     assert done.status == 42
