@@ -107,9 +107,14 @@ static const struct {
 	const char *what;
 	void (*measure)(const struct vmm *vmm);
 } verbs[] = {
-	{"start", measure_start}, {"first", measure_first}, {"idle", measure_idle},
-	{"io", measure_io},	  {"many", measure_many},   {"restore", measure_restore},
-	{"hello", measure_hello}, {"hello-memory", measure_hello_memory},
+	{"start", measure_start},
+	{"first", measure_first},
+	{"idle", measure_idle},
+	{"io", measure_io},
+	{"many", measure_many},
+	{"restore", measure_restore},
+	{"hello", measure_hello},
+	{"hello-memory", measure_hello_memory},
 	{"hello-whole", measure_hello_whole},
 };
 

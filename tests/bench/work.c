@@ -147,7 +147,8 @@ void measure_idle(const struct vmm *vmm)
 	if (vm_wait(&vm, READY)) {
 		vm_failed(&vm, vmm);
 	} else {
-		nap(IDLE_MS); /* what its start has left to do; the entropy pool is fed for longest */
+		nap(IDLE_MS); /* what its start has left to do; the entropy pool is fed for longest
+			       */
 		say("stretch idle %s\n", vmm->name);
 		before = vm_cpu(&vm);
 		MARK(MARK_COUNT);
