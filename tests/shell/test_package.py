@@ -20,6 +20,8 @@ import pytest
 from hypergen import config
 from tests.shell.conftest import HERE, SHELL, Host, scale
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 OUTSIDE = ("prompt_toolkit", "wcwidth")
 
