@@ -204,24 +204,27 @@ static json_t *console_size(struct vm *vm, struct control *c, json_t *args, char
 	return json_object();
 }
 
+/* Who attached to the console last types from now on, or never. */
+static json_t *console_role(struct vm *vm, bool (*take)(struct console *), char *text, size_t len)
+{
+	if (vm->console && take(vm->console))
+		return json_object();
+	snprintf(text, len, "nobody is attached to the console");
+	return NULL;
+}
+
 static json_t *console_writer(struct vm *vm, struct control *c, json_t *args, char *text,
 			      size_t len)
 {
 	(void)c, (void)args;
-	if (vm->console && console_steal(vm->console))
-		return json_object();
-	snprintf(text, len, "nobody is attached to the console");
-	return NULL;
+	return console_role(vm, console_steal, text, len);
 }
 
 static json_t *console_viewer(struct vm *vm, struct control *c, json_t *args, char *text,
 			      size_t len)
 {
 	(void)c, (void)args;
-	if (vm->console && console_view(vm->console))
-		return json_object();
-	snprintf(text, len, "nobody is attached to the console");
-	return NULL;
+	return console_role(vm, console_view, text, len);
 }
 
 /* The connection that asks becomes the debugger's: a VM in its sandbox can open no other. */

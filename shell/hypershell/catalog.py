@@ -37,6 +37,21 @@ class Lock:
         os.close(self._fd)
 
 
+def locked(path: str) -> bool:
+    """Does a living process hold an exclusive flock(2) on ``path``?"""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def read_json(path: str) -> dict[str, object]:
     """The JSON object in ``path``; an empty one when it is missing, damaged or something else."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from hypershell import definitions, files, isles, paths, snapshots, vm
+from hypershell import files, paths, vm
 from hypershell.commands import ALIASES, COMMANDS, load
 from hypershell.errors import ShellError
 from hypershell.units import human_size
@@ -58,12 +58,15 @@ def _values(arg: Arg, word: str) -> list[tuple[str, str]]:
         return [(f.name, human_size(f.size)) for f in files.scan("kernel")]
     if arg.values in _MORE:
         return _MORE[arg.values](word)
-    if arg.values == "isle":
-        return [(str(one.number), f"CPUs {one.cpus}, {one.path}") for one in isles.known()]
     return _files(arg.values, word)
 
 
+# What only some commands take is imported when one of them is completed, not with the editor.
+
+
 def _startable(word: str) -> list[tuple[str, str]]:
+    from hypershell import definitions
+
     there = {one.name for one in vm.known()}
     return _vms(word) + [(n, "defined") for n in definitions.names() if n not in there]
 
@@ -81,11 +84,21 @@ def _paths_on_disk(word: str) -> list[tuple[str, str]]:
 
 
 def _snapshots(_: str) -> list[tuple[str, str]]:
+    from hypershell import snapshots
+
     return [(one.name, str(one.asked.get("name", ""))) for one in snapshots.known()]
 
 
 def _definitions(_: str) -> list[tuple[str, str]]:
+    from hypershell import definitions
+
     return [(name, "") for name in definitions.names()]
+
+
+def _isles(_: str) -> list[tuple[str, str]]:
+    from hypershell import isles
+
+    return [(str(one.number), f"CPUs {one.cpus}, {one.path}") for one in isles.known()]
 
 
 def _nets(_: str) -> list[tuple[str, str]]:
@@ -122,6 +135,7 @@ _MORE = {
     "net": _nets,
     "snapshot": _snapshots,
     "definition": _definitions,
+    "isle": _isles,
 }
 """What completes a word, by an argument's ``values``."""
 

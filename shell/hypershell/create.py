@@ -13,6 +13,7 @@ from hypershell.units import MIB, human_size, parse_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
 MAX_CPUS = 64
 MIN_MEMORY = 8 * MIB
@@ -169,7 +170,7 @@ def ask(args: Namespace) -> dict[str, object]:
     }
 
 
-def reserve(asked: dict[str, object]) -> tuple[str, int]:
+def _reserve(asked: dict[str, object]) -> tuple[str, int]:
     """Take an id and make the folder: (folder, fd that marks it as starting)."""
     folder = ""
     try:
@@ -197,15 +198,23 @@ def _free_name(number: int) -> str:
     return name
 
 
-def launch(asked: dict[str, object]) -> None:
-    """Start the VM that ``asked`` describes; its id and name are filled in.
+def launch(
+    asked: dict[str, object],
+    restore: str = "",
+    complete: Callable[[dict[str, object]], None] | None = None,
+) -> None:
+    """Start the VM that ``asked`` describes, or let it go on from the snapshot ``restore``.
 
-    Raises ShellError with hg-vmm's reason, and nothing is left behind.
+    Its id and name are filled in, then ``complete`` may add what follows from them. Raises
+    ShellError with hg-vmm's reason, and nothing is left behind.
     """
-    folder, starting = reserve(asked)
+    folder, starting = _reserve(asked)
     started = False
     try:
-        code, reason = start.start(start.command(asked, folder))
+        if complete is not None:
+            complete(asked)
+            catalog.write_json(folder + "/vm.json", asked)
+        code, reason = start.start(start.command(asked, folder, restore))
         started = code == 0
     finally:
         if not started:

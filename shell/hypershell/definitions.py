@@ -14,6 +14,7 @@ import os
 
 from hypershell import args as arguments
 from hypershell import commands, create, paths, storage
+from hypershell.choose import choose
 from hypershell.errors import ShellError, UsageError
 
 TYPE_CHECKING = False
@@ -52,15 +53,12 @@ def exists(name: str) -> bool:
 
 def pick(word: str) -> str:
     """The name that a word or a unique beginning means. Raises UsageError."""
-    all_ = names()
-    matches = [n for n in all_ if n == word] or [n for n in all_ if word and n.startswith(word)]
-    if len(matches) == 1:
-        return matches[0]
-    shown = ", ".join((matches or all_)[:6])
-    if matches:
-        raise UsageError(f"definition '{word}' is ambiguous: {shown}")
-    raise UsageError(
-        f"unknown definition '{word}'; there are {shown or 'none: vm_define makes one'}"
+    return choose(
+        "definition",
+        word,
+        names(),
+        lambda shown: f"; there are {shown or 'none: vm_define makes one'}",
+        str,
     )
 
 

@@ -12,7 +12,8 @@ import stat
 import struct
 
 from hypershell import catalog, paths, status
-from hypershell.errors import ShellError, UsageError
+from hypershell.choose import choose
+from hypershell.errors import ShellError
 
 _ROOT_X86_64 = bytes.fromhex("e3bc684fcde8b14d96e7fbcaf984b709")  # GPT type "Linux root (x86-64)"
 _LINUX_DATA = bytes.fromhex("af3dc60f838472478e793d69d8477de4")  # GPT type "Linux filesystem"
@@ -71,16 +72,13 @@ def pick(kind: str, word: str) -> File:
     Raises UsageError naming the candidates.
     """
     files = scan(kind)
-    exact = [f for f in files if str(f.id) == word] or [f for f in files if f.name == word]
-    matches = exact or [f for f in files if word and f.name.startswith(word)]
-    if len(matches) == 1:
-        return matches[0]
-    listed = ", ".join(f"{f.id} ({f.name})" for f in (matches or files)[:6])
-    if matches:
-        raise UsageError(f"{kind} '{word}' is ambiguous: {listed}")
-    if not files:
-        raise UsageError(f"unknown {kind} '{word}': {paths.folder(kind)} has no files")
-    raise UsageError(f"unknown {kind} '{word}'; there are {listed}; {kind}_list shows them all")
+
+    def unknown(shown: str) -> str:
+        if not files:
+            return f": {paths.folder(kind)} has no files"
+        return f"; there are {shown}; {kind}_list shows them all"
+
+    return choose(kind, word, files, unknown, lambda one: one.name, lambda one: one.id)
 
 
 def _read(path: str, length: int, offset: int = 0) -> bytes:

@@ -8,14 +8,13 @@ isle's VM holds a lock on ``cpus``. One that nobody holds is what a killed proce
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import time
 
-from hypershell import paths, start, vm
+from hypershell import catalog, paths, start, vm
 from hypershell.errors import ShellError, UsageError
-from hypershell.units import human_time
+from hypershell.units import human_time, parse_cpu_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,14 +40,11 @@ def parse_number(text: str) -> int:
 
 def parse_cpus(text: str) -> list[int]:
     """``2-3,6`` as CPUs, in that order. Raises UsageError."""
-    cpus: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        words = (first, last) if dash else (first, first)
-        if not all(w.isascii() and w.isdigit() and len(w) < 5 for w in words):
-            raise UsageError(f"--cpus {text}: type the isle's CPUs, such as 2-3 or 2,4")
-        cpus += range(int(words[0]), int(words[1]) + 1)
-    if not cpus or len(set(cpus)) != len(cpus):
+    try:
+        cpus = parse_cpu_list(text)
+    except UsageError as error:
+        raise UsageError(f"--cpus {text}: type the isle's CPUs, such as 2-3 or 2,4") from error
+    if len(set(cpus)) != len(cpus):
         raise UsageError(f"--cpus {text}: type each CPU once, such as 2-3 or 2,4")
     return cpus
 
@@ -107,17 +103,7 @@ class Isle:
 
     def owned(self) -> bool:
         """Does a process of its VM live?"""
-        try:
-            fd = os.open(self.folder + "/cpus", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return catalog.locked(self.folder + "/cpus")
 
     def processes(self) -> set[int]:
         """The VMM's process, by the threads that run on the isle's CPUs; empty: none does yet."""

@@ -12,6 +12,7 @@ import time
 
 from hypershell import catalog, create, destroy, paths, qmp, start, vm
 from hypershell.errors import ShellError, UsageError
+from hypershell.progress import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,47 @@ def press_power(one: vm.VM) -> None:
     tell(one, "system_powerdown")
 
 
+def wait_shut_down(vms: Sequence[vm.VM], seconds: float) -> list[vm.VM]:
+    """Wait for guests that were asked, with a line of progress; those that still run."""
+    line = Line()
+    begun = time.monotonic()
+
+    def progress(left: list[vm.VM]) -> None:
+        names = ", ".join(one.name for one in left[:4]) + (" ..." if len(left) > 4 else "")
+        done, passed = len(vms) - len(left), int(time.monotonic() - begun)
+        line.show(f"{done} of {len(vms)} VMs have shut down; waiting for {names} ({passed}s)")
+
+    try:
+        return wait(vms, ended, seconds * paths.timeout_scale(), progress)
+    finally:
+        line.clear()
+
+
+def forget(one: vm.VM, ending: destroy.Ending) -> None:
+    """See a VM's end and remove its folder, unless another shell starts it again this moment.
+
+    Who starts takes the mark under the same lock: no process is left without its folder. Raises
+    ShellError when the process lives on.
+    """
+    while True:
+        if not ending.finish():
+            raise ShellError("its process does not end; see vmm.log in its folder")
+        with catalog.Lock():
+            if not vm.is_starting(one.folder):
+                vm.remove_folder(one.folder)
+                return
+        wait_started([one])
+        ending = destroy.Ending(one.folder)
+        ending.begin()
+
+
+def wait_started(vms: Sequence[vm.VM]) -> None:
+    """A VM that another shell is starting cannot be ended cleanly before it has started."""
+    deadline = time.monotonic() + 10 * paths.timeout_scale()
+    while any(vm.is_starting(one.folder) for one in vms) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def kill(vms: Sequence[vm.VM]) -> list[vm.VM]:
     """End processes at once; the VMs stay, stopped. Returns those whose process lives on."""
     endings = [(one, destroy.Ending(one.folder)) for one in vms]
@@ -99,7 +141,7 @@ def start_again(one: vm.VM) -> None:
     The folder keeps its logs; what the last run left of sockets and its end is the VMM's to clear.
     """
     asked = one.asked
-    kernel, image = _path(one.kernel), _path(one.image)
+    kernel, image = start.path_of(one.kernel), start.path_of(one.image)
     if not asked or not kernel:
         raise ShellError(f"{one.title}: its vm.json is damaged; vm_destroy {one.id} removes it")
     for what, path in (("kernel", kernel), ("image", image)):
@@ -127,8 +169,3 @@ def start_again(one: vm.VM) -> None:
             catalog.write_json(one.folder + "/exit.json", left)
         raise failure
     vm.forget_starting(one.folder)
-
-
-def _path(file: dict[str, object]) -> str:
-    path = file.get("path")
-    return path if isinstance(path, str) else ""

@@ -11,7 +11,8 @@ import os
 import subprocess
 import time
 
-from hypershell import catalog, lifecycle, paths, start, storage, vm
+from hypershell import catalog, lifecycle, paths, storage, vm
+from hypershell.choose import choose
 from hypershell.errors import ShellError, UsageError
 
 _RECORD = "snapshot.json"
@@ -63,14 +64,13 @@ def known() -> list[Snapshot]:
 
 def pick(word: str) -> Snapshot:
     """The snapshot that a name or its beginning means. Raises UsageError."""
-    all_ = known()
-    matches = [s for s in all_ if s.name == word] or [s for s in all_ if s.name.startswith(word)]
-    if len(matches) == 1:
-        return matches[0]
-    names = ", ".join(s.name for s in (matches or all_)[:6])
-    if matches:
-        raise UsageError(f"snapshot '{word}' is ambiguous: {names}")
-    raise UsageError(f"unknown snapshot '{word}'; there are {names or 'none'}")
+    return choose(
+        "snapshot",
+        word,
+        known(),
+        lambda shown: f"; there are {shown or 'none'}",
+        lambda one: one.name,
+    )
 
 
 def take(one: vm.VM, name: str) -> Snapshot:
@@ -136,29 +136,21 @@ def restore(snapshot: Snapshot, name: str | None) -> vm.VM:
     asked |= {"id": 0, "name": name, "created": int(time.time()), "snapshot": snapshot.name}
     if name is not None:
         create.check_name(name, vm.known())
-    folder, starting = create.reserve(asked)
-    number = int(str(asked["id"]))
     image = dict(asked["image"]) if isinstance(asked["image"], dict) else {}
-    started = False
-    try:
+
+    def complete(asked: dict[str, object]) -> None:
         if image:
             image["path"] = snapshot.disk
             if asked["read_only"] is not True:
-                image["overlay"] = f"{snapshot.folder}/overlay.{number}.{int(time.time())}"
+                image["overlay"] = f"{snapshot.folder}/overlay.{asked['id']}.{int(time.time())}"
         asked["image"] = image
-        catalog.write_json(folder + "/vm.json", asked)
-        code, reason = start.start(start.command(asked, folder, restore=f"{snapshot.folder}/vm"))
-        started = code == 0
-        if not started:
-            raise create.failure(code, reason)
-    finally:
-        if not started:
-            vm.remove_folder(folder)
-            catalog.give_back_vm_id(number)
-            remove_overlay(image)
-        os.close(starting)
-    vm.forget_starting(folder)
-    return vm.VM(number)
+
+    try:
+        create.launch(asked, f"{snapshot.folder}/vm", complete)
+    except BaseException:
+        remove_overlay(image)
+        raise
+    return vm.VM(int(str(asked["id"])))
 
 
 def remove_overlay(image: dict[str, object]) -> None:

@@ -43,7 +43,7 @@ def command(asked: dict[str, object], folder: str, restore: str = "") -> list[st
 
     ``restore`` is a snapshot's folder: what it holds is not said again.
     """
-    kernel, image = _path(asked["kernel"]), _path(asked["image"])
+    kernel, image = path_of(asked["kernel"]), path_of(asked["image"])
     argv = [paths.vmm(), "--daemonize", "--run-dir", folder, "--name", str(asked["name"])]
     if not asked["unikernel"]:
         argv += ["--kernel", kernel]
@@ -53,7 +53,7 @@ def command(asked: dict[str, object], folder: str, restore: str = "") -> list[st
         argv += [] if asked["unikernel"] else ["--cmdline", str(asked["cmdline"])]
         argv += ["--cpus", str(asked["cpus"]), "--memory", f"{int(str(asked['memory'])) >> 20}M"]
     if image:
-        overlay = _path(asked["image"], "overlay")
+        overlay = path_of(asked["image"], "overlay")
         argv += ["--disk", disk_argument(image, asked["read_only"] is True, overlay)]
     if asked["initrd"]:
         argv += ["--initrd", str(asked["initrd"])]
@@ -73,7 +73,8 @@ def command(asked: dict[str, object], folder: str, restore: str = "") -> list[st
     return argv
 
 
-def _path(record: object, key: str = "path") -> str:
+def path_of(record: object, key: str = "path") -> str:
+    """The path in vm.json's record of a file; empty when there is none."""
     return str(record.get(key) or "") if isinstance(record, dict) else ""
 
 

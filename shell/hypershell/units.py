@@ -49,6 +49,29 @@ def human_time(seconds: float) -> str:
     return f"{total // 86400}d {total % 86400 // 3600:02d}h"
 
 
+def parse_cpu_list(text: str) -> list[int]:
+    """CPUs of ``0-2,5``, in that order. Raises UsageError; that they exist is others' to say."""
+    result: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(end.isascii() and end.isdigit() and len(end) < 5 for end in ends):
+            raise UsageError(f"'{text}' is no list of CPUs; type for example 0-2,5")
+        if int(ends[0]) > int(ends[1]):
+            raise UsageError(f"'{part}' in '{text}' runs backwards")
+        result += range(int(ends[0]), int(ends[1]) + 1)
+    return result
+
+
+def parse_lines(word: str, option: str = "--lines") -> int:
+    """How many lines an option asks for; 0 for ``all``. Raises UsageError."""
+    if word == "all":
+        return 0
+    if not (word.isascii() and word.isdigit() and int(word) > 0):
+        raise UsageError(f"{option} {word}: type a number, or all")
+    return int(word)
+
+
 def parse_seconds(text: str, option: str) -> float:
     """Seconds of ``90``, ``2.5``, ``90s``, ``5m``, ``1h``. Raises UsageError naming ``option``."""
     word = text.strip().lower()

@@ -9,7 +9,7 @@ import os
 import time
 
 from hypershell import catalog, paths, qmp, status
-from hypershell.errors import UsageError
+from hypershell.choose import choose
 from hypershell.units import human_time
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ASK_TIMEOUT = 1.0  # seconds in which all VMs together must say how they are
 ALIVE = ("running", "paused", "panicked", "shutdown", "unresponsive", "starting")
 _STATES = {"guest-panicked": "panicked"}
+_NONE = ": there are no VMs; vm_create makes one"
 _TAIL = 4096  # bytes of console.log that are shown of a VM that ended
 
 
@@ -139,17 +140,7 @@ def hold_starting(folder: str) -> int:
 
 def is_starting(folder: str) -> bool:
     """Does a living shell still start the VM in ``folder``?"""
-    try:
-        fd = os.open(folder + "/starting", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return catalog.locked(folder + "/starting")
 
 
 def forget_starting(folder: str) -> None:
@@ -184,16 +175,11 @@ def pick(word: str) -> VM:
     Raises UsageError naming the candidates.
     """
     vms = known()
-    exact = [v for v in vms if str(v.id) == word] or [v for v in vms if v.name == word]
-    matches = exact or [v for v in vms if word and v.name.startswith(word)]
-    if len(matches) == 1:
-        return matches[0]
-    listed_ = ", ".join(f"{v.id} ({v.name})" for v in (matches or vms)[:6])
-    if matches:
-        raise UsageError(f"VM '{word}' is ambiguous: {listed_}")
-    if not vms:
-        raise UsageError(f"unknown VM '{word}': there are no VMs; vm_create makes one")
-    raise UsageError(f"unknown VM '{word}'; there are {listed_}; vm_list shows them all")
+
+    def unknown(shown: str) -> str:
+        return f"; there are {shown}; vm_list shows them all" if vms else _NONE
+
+    return choose("VM", word, vms, unknown, lambda one: one.name, lambda one: one.id)
 
 
 def users(vms: Sequence[VM], key: tuple[int, int], kind: str) -> list[VM]:

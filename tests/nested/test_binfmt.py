@@ -14,15 +14,11 @@ from tests.nested.nest import Nest, Result
 
 NEST_CPUS = 4
 KERNELS = "/host/test/kernels"
-ABIS = {"core": unikernels.CORE, "v1": unikernels.V1, "v2": unikernels.V2}
 
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """``tests/guests/program.c`` for each interface, at ``/nest/guests``."""
-    (folder := cfg.out / "nested" / "guests").mkdir(parents=True, exist_ok=True)
-    for name, abi in ABIS.items():
-        built = unikernels.build("program", abi, folder / f"program-{name}")
-        files.copy(f"nest/guests/program-{name}", built)
+    unikernels.lay(files, cfg.out, "program")
 
 
 def shell(nest: Nest, line: str) -> Result:
@@ -31,7 +27,7 @@ def shell(nest: Nest, line: str) -> Result:
     return Result(done.status, done.output.replace("\r", ""))
 
 
-@pytest.mark.parametrize("abi", ABIS)
+@pytest.mark.parametrize("abi", unikernels.ABIS)
 def test_a_unikernel_is_run_by_its_path(nest: Nest, abi: str) -> None:
     program = f"/nest/guests/program-{abi}"
     done = nest.run(f"cd /nest/guests; ./program-{abi} 42 one two < /etc/passwd > /tmp/out")

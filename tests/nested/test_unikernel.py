@@ -77,8 +77,7 @@ def test_variables_and_their_errors(nest: Nest) -> None:
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """The images, at ``/nest/guests``."""
-    for name, image in unikernels.build_all(cfg.out / "nested" / "guests", "calls").items():
-        files.copy(f"nest/guests/{name}", image)
+    unikernels.lay(files, cfg.out, "calls")
     for path in sorted(Path(FOLDER).iterdir()) if FOLDER else []:
         files.copy(f"nest/guests/{path.name}", path)
 

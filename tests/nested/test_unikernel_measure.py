@@ -20,9 +20,7 @@ def values(line: str) -> dict[str, int]:
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """The images, at ``/nest/guests``."""
-    images = unikernels.build_all(cfg.out / "nested" / "guests", "jitter", "stream")
-    for name, image in images.items():
-        files.copy(f"nest/guests/{name}", image)
+    unikernels.lay(files, cfg.out, "jitter", "stream")
 
 
 @pytest.mark.parametrize("abi", unikernels.ABIS)

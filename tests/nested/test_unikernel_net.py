@@ -16,17 +16,11 @@ from tests.nested.test_net import PASST_HOST, bridge, passt
 __all__ = ["bridge", "passt"]  # fixtures
 
 HOST = "10.79.0.1"
-ABIS = {"core": unikernels.CORE, "v1": unikernels.V1, "v2": unikernels.V2}
 
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """The images, at ``/nest/guests``."""
-    (folder := cfg.out / "nested" / "guests").mkdir(parents=True, exist_ok=True)
-    for name, abi in ABIS.items():
-        built = unikernels.build("net", abi, folder / f"net-{name}")
-        files.copy(f"nest/guests/net-{name}", built)
-        built = unikernels.build("web_hello", abi, folder / f"web-{name}")
-        files.copy(f"nest/guests/web-{name}", built)
+    unikernels.lay(files, cfg.out, "net", "web_hello")
     test_net.nest_overlay(files, cfg)
 
 
@@ -92,9 +86,8 @@ def browse(nest: Nest, url: str) -> None:
 
 
 def test_the_demo_serves_pages_through_virtio(lan: Nest) -> None:
-    said = serve(
-        lan, "hg-vmm --net tap=u0,bridge=bru,capture=web.pcap --ip 10.79.0.2 /nest/guests/web-v2"
-    )
+    net = "tap=u0,bridge=bru,capture=web.pcap"
+    said = serve(lan, f"hg-vmm --net {net} --ip 10.79.0.2 /nest/guests/web_hello-v2")
     assert said == "Hello from a unikernel: http://10.79.0.2/\n"
     lan.sh("ping -c 3 -s 1400 -W 5 10.79.0.2")
     browse(lan, "http://10.79.0.2/")
@@ -110,7 +103,7 @@ def test_the_demo_serves_pages_by_hypercalls_as_variables_say(lan: Nest) -> None
     said = serve(
         lan,
         "HERMIT_NETIF=web0 HERMIT_IP=10.79.1.2 HERMIT_MASK=255.255.255.0 HERMIT_CAPTURE_NET=1 "
-        "HERMIT_APP_PORT=80 hg-vmm /nest/guests/web-core",
+        "HERMIT_APP_PORT=80 hg-vmm /nest/guests/web_hello-core",
     )
     assert said == "Hello from a unikernel: http://10.79.1.2/\n"
     lan.sh("ping -c 3 -s 1400 -W 5 10.79.1.2")
@@ -120,7 +113,7 @@ def test_the_demo_serves_pages_by_hypercalls_as_variables_say(lan: Nest) -> None
 
 
 def test_a_port_alone_is_forwarded_without_a_tap(passt: Nest) -> None:
-    said = serve(passt, "HERMIT_APP_PORT=80 hg-vmm /nest/guests/web-core")
+    said = serve(passt, "HERMIT_APP_PORT=80 hg-vmm /nest/guests/web_hello-core")
     assert said == "Hello from a unikernel: http://10.0.5.2/\n"
     browse(passt, f"http://{PASST_HOST}/")
     stop(passt)
@@ -136,7 +129,7 @@ def test_what_a_network_cannot_be_is_said(lan: Nest) -> None:
         assert (done.status, says in done.output) == (2, True), done.output
     done = lan.run("HERMIT_IP=10.0.0.300 hg-vmm /nest/guests/net-core")
     assert (done.status, "HERMIT_IP=10.0.0.300: give an IPv4 address" in done.output) == (2, True)
-    done = lan.run("hg-vmm --ip 10.0.0.3 /nest/guests/web-core")
+    done = lan.run("hg-vmm --ip 10.0.0.3 /nest/guests/web_hello-core")
     assert (done.status, "give it one with --net" in done.output) == (2, True), done.output
 
 
@@ -145,7 +138,7 @@ def test_a_reset_keeps_the_network(lan: Nest, abi: str) -> None:
     lan.sh(
         "mkdir -p /run/nest/web; cd /run/nest/web\n"
         "hg-vmm --run-dir . --daemonize --net tap=u0,bridge=bru --ip 10.79.0.3 "
-        f"--kernel /nest/guests/web-{abi}\n"
+        f"--kernel /nest/guests/web_hello-{abi}\n"
         "fetch() { timeout 30 wget -qO page http://10.79.0.3/; grep -o 'served <b>.*</b>' page; }\n"
         "up() { n=0; until [ $(grep -c ^Hello console.log) = $1 ]; do\n"
         "  n=$((n + 1)); [ $n -lt 300 ]; sleep 0.2; done; }\n"
@@ -165,7 +158,7 @@ def test_a_network_goes_on_from_a_snapshot(lan: Nest, abi: str, keys: str) -> No
         "fetch() { timeout 60 wget -qO /tmp/page http://10.79.0.4/\n"
         "  grep -o '<b>[0-9]*<' /tmp/page; }\n"
         "start() { hg-vmm --run-dir $1 --daemonize --net tap=u0,bridge=bru$2 --ip 10.79.0.4 "
-        f"--kernel /nest/guests/web-{abi} $3; }}\n"
+        f"--kernel /nest/guests/web_hello-{abi} $3; }}\n"
         'quit() { /nest/bin/qmp $1/control.sock \'{"execute": "quit"}\' >/dev/null; n=0\n'
         "  until [ -e $1/exit.json ]; do n=$((n + 1)); [ $n -lt 100 ]; sleep 0.1; done; }\n"
         f"start /run/nest/one {keys or ',mtu=1500'}; n=0\n"

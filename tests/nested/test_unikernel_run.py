@@ -33,9 +33,7 @@ def until(path: str) -> str:
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """The images, at ``/nest/guests``."""
-    images = unikernels.build_all(cfg.out / "nested" / "guests", "cat", "count")
-    for name, image in images.items():
-        files.copy(f"nest/guests/{name}", image)
+    unikernels.lay(files, cfg.out, "cat", "count")
 
 
 @pytest.mark.parametrize("abi", unikernels.ABIS)

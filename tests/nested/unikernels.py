@@ -11,8 +11,20 @@ from pathlib import Path
 
 from hypergen import unikernel
 from hypergen.unikernel import CORE, SOURCES, V1, V2
+from tests.bench.overlay import Overlay
 
-__all__ = ["ABIS", "CORE", "ENTRIES", "V1", "V2", "build", "build_all", "build_plain", "pack"]
+__all__ = [
+    "ABIS",
+    "CORE",
+    "ENTRIES",
+    "V1",
+    "V2",
+    "build",
+    "build_all",
+    "build_plain",
+    "lay",
+    "pack",
+]
 
 
 def build(name: str, abi: int, target: Path) -> Path:
@@ -22,6 +34,12 @@ def build(name: str, abi: int, target: Path) -> Path:
 
 ABIS = {"core": CORE, "v1": V1, "v2": V2}
 """The interfaces, by the suffixes of the images' names."""
+
+
+def lay(files: Overlay, out: Path, *names: str) -> None:
+    """Programs for every interface, at ``/nest/guests/NAME-core`` and so on in the host."""
+    for name, image in build_all(out / "nested" / "guests", *names).items():
+        files.copy(f"nest/guests/{name}", image)
 
 
 def build_all(folder: Path, *names: str) -> dict[str, Path]:

@@ -202,7 +202,7 @@ def test_a_linux_isle_is_told_its_address(host: Host) -> None:
         ("isle_create hello", "--cpus is missing"),
         ("isle_create hello --cpus a", "type the isle's CPUs"),
         ("isle_create hello --cpus 2,2", "type each CPU once"),
-        ("isle_create hello --cpus 3-2", "type each CPU once"),
+        ("isle_create hello --cpus 3-2", "type the isle's CPUs"),
         ("isle_create hello --cpus 1 --isle 252", "a number from 0 to 251"),
         ("isle_create hello --cpus 1 --net br0", "type isles or none"),
         ("isle_create hello --cpus 1 --image debian", "leave the image out"),

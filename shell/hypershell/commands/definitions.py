@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 from hypershell import definitions, vm
+from hypershell.choose import each
 from hypershell.commands import load, vm_create
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import JSON, LISTING, Arg, Context, Spec
@@ -79,18 +80,14 @@ def _define(args: Namespace, _: Context) -> int:
 
 
 def _undefine(args: Namespace, _: Context) -> int:
-    code = 0
-    for word in args.name:
-        try:
-            with definitions.Lock():
-                name = definitions.pick(word)
-                definitions.remove(name)
-            running = [one.title for one in vm.known() if one.name == name]
-            say(f"{name} is no longer defined" + (f"; {running[0]} stays" if running else ""))
-        except ShellError as error:
-            complain(f"vm_undefine: {error}")
-            code = max(code, error.code)
-    return code
+    def act(word: str) -> str:
+        with definitions.Lock():
+            name = definitions.pick(word)
+            definitions.remove(name)
+        running = [one.title for one in vm.known() if one.name == name]
+        return f"{name} is no longer defined" + (f"; {running[0]} stays" if running else "")
+
+    return each("vm_undefine", args.name, act)
 
 
 def _editor() -> list[str]:
@@ -168,23 +165,16 @@ def _show_autostart(_: Namespace) -> int:
 
 def _start_all() -> int:
     """What the host does when it has started: one that fails does not stop the others."""
-    code = 0
     there = {one.name for one in vm.known()}
-    for name in _marked():
-        if name in there:
-            continue
-        try:
-            start(name)
-        except (ShellError, OSError) as error:
-            complain(f"vm_autostart: {name}: {error}")
-            code = 1
-    return code
+    names = [name for name in _marked() if name not in there]
+    failed = [each(f"vm_autostart: {name}", [name], start) for name in names]
+    return int(any(failed))
 
 
-def start(name: str) -> None:
-    """Make and start the VM of a definition. Raises ShellError."""
+def start(name: str) -> str:
+    """Make and start the VM of a definition; what to say of it. Raises ShellError."""
     asked = vm_create.make(definitions.namespace(name, definitions.load(name)))
-    say(f"VM {asked['id']} ({name}) runs; vm_console {asked['id']} attaches to it")
+    return f"VM {asked['id']} ({name}) runs; vm_console {asked['id']} attaches to it"
 
 
 def _list(args: Namespace, _: Context) -> int:

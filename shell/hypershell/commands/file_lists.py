@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypershell import files, paths, vm
+from hypershell import figures, files, paths, vm
 from hypershell.errors import ShellError
 from hypershell.spec import LISTING, Context, Spec
 from hypershell.table import Listing, complain, dump, say, show
@@ -30,10 +30,10 @@ def _list(kind: str, args: Namespace) -> int:
     records = [_record(file, vms) for file in found]
     nothing = f"No {kind}s in {paths.folder(kind)}; copy files there, they show up at once."
     if kind == "kernel":
-        rows = [_kernel_row(file, vms) for file in found]
+        rows = [_kernel_row(file, record) for file, record in zip(found, records, strict=True)]
         header, right = ("ID", "NAME", "KIND", "VERSION", "SIZE", "USED BY"), frozenset({0, 4})
     else:
-        rows = [_image_row(file, vms) for file in found]
+        rows = [_image_row(file, record) for file, record in zip(found, records, strict=True)]
         header = ("ID", "NAME", "SIZE", "ALLOCATED", "HOLDS", "USED BY")
         right = frozenset({0, 2, 3})
     show(Listing(header, rows, records, right=right, nothing=nothing), args)
@@ -62,25 +62,24 @@ def _record(file: files.File, vms: list[vm.VM]) -> dict[str, object]:
     return record
 
 
-def _kernel_row(file: files.File, vms: list[vm.VM]) -> list[str]:
-    kind, version = files.kernel_kind(file.path)
-    users = ", ".join(f"VM {one.id}" for one in vm.users(vms, file.key, "kernel"))
-    return [str(file.id), file.name, kind, version or "-", human_size(file.size), users or "-"]
+def _users(record: dict[str, object], way: bool) -> str:
+    """The VMs of a record, with the way that they use the file."""
+    names = []
+    for one in figures.as_objects(record["used_by"]):
+        names.append(f"VM {one['id']}")
+        if way:
+            names[-1] += " (ro)" if one["read_only"] else " (rw)"
+    return ", ".join(names) or "-"
 
 
-def _image_row(file: files.File, vms: list[vm.VM]) -> list[str]:
-    users = ", ".join(
-        f"VM {one.id} ({'ro' if one.read_only else 'rw'})"
-        for one in vm.users(vms, file.key, "image")
-    )
-    return [
-        str(file.id),
-        file.name,
-        human_size(file.size),
-        human_size(file.allocated),
-        files.image_kind(file.path),
-        users or "-",
-    ]
+def _kernel_row(file: files.File, record: dict[str, object]) -> list[str]:
+    told = [str(file.id), file.name, str(record["kind"]), str(record["version"] or "-")]
+    return [*told, human_size(file.size), _users(record, way=False)]
+
+
+def _image_row(file: files.File, record: dict[str, object]) -> list[str]:
+    sizes = [human_size(file.size), human_size(file.allocated)]
+    return [str(file.id), file.name, *sizes, str(record["holds"]), _users(record, way=True)]
 
 
 def _kernels(args: Namespace, _: Context) -> int:

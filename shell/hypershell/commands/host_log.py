@@ -9,10 +9,10 @@ import subprocess
 import time
 
 from hypershell import __version__, paths
-from hypershell.errors import ShellError, UsageError
+from hypershell.errors import ShellError
 from hypershell.spec import JSON, Arg, Context, Spec
 from hypershell.table import dump, pairs, say
-from hypershell.units import printable
+from hypershell.units import parse_lines, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def _line(record: bytes, started: float) -> tuple[int, str]:
 
 
 def _log(args: Namespace, _: Context) -> int:
-    if not (args.lines == "all" or (args.lines.isascii() and args.lines.isdigit())):
-        raise UsageError(f"--lines {args.lines}: type a number, or all")
+    keep = parse_lines(args.lines)
     try:
         fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -53,7 +52,6 @@ def _log(args: Namespace, _: Context) -> int:
                 level, text = _line(os.read(fd, 8192), started)
             except BlockingIOError:
                 if past:
-                    keep = 0 if args.lines == "all" else int(args.lines)
                     for line in lines[-keep:]:
                         say(line)
                     past = False

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypershell import host, paths, qmp, status, vm
+from hypershell import figures, host, paths, qmp, status, vm
 from hypershell.spec import Context, Spec
 from hypershell.table import say
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STATES = ("running", "paused", "panicked", "shutdown", "starting", "unresponsive", "crashed")
-_ASKED = ["query-status", "x-hypergen-info", "x-hypergen-stats", "query-blockstats"]
 
 _DEVICE = {  # x-hypergen-stats' names of a device's counters
     "kicks": ("device_kicks_total", "Notifications by the guest's driver."),
@@ -31,14 +30,6 @@ _DISK = {  # query-blockstats' names
     "flush_operations": ("disk_flushes_total", "Flushes of the image."),
     "failed_operations": ("disk_failures_total", "Operations that failed."),
 }
-
-
-def _object(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[dict[str, object]]:
-    return [_object(one) for one in value] if isinstance(value, list) else []
 
 
 class Families:
@@ -86,8 +77,8 @@ def _add_host(all_: Families, vms: list[vm.VM]) -> None:
 
 def _add_vm(all_: Families, one: vm.VM, answer: qmp.Answer) -> None:
     labels = {"id": str(one.id), "name": one.name}
-    info = _object(answer.returns.get("x-hypergen-info"))
-    stats = _object(answer.returns.get("x-hypergen-stats"))
+    info = figures.as_object(answer.returns.get("x-hypergen-info"))
+    stats = figures.as_object(answer.returns.get("x-hypergen-stats"))
     all_.add("vm_up", "1 while the VM's guest runs.", int(one.state == "running"), **labels)
     all_.add("vm_cpus", "vCPUs of the VM.", one.cpus, **labels)
     all_.add("vm_memory_bytes", "RAM that the VM was given.", one.memory, **labels)
@@ -95,15 +86,15 @@ def _add_vm(all_: Families, one: vm.VM, answer: qmp.Answer) -> None:
     if isinstance(uptime, int):
         all_.add("vm_uptime_seconds", "Age of the VM's process.", uptime / 1000, **labels)
     all_.add("vm_resets_total", "Resets of the guest.", stats.get("resets"), **labels)
-    for reason, count in _object(stats.get("exits")).items():
+    for reason, count in figures.as_object(stats.get("exits")).items():
         about = "Exits from the guest to the VMM, by KVM's reason."
         all_.add("vm_exits_total", about, count, **labels, reason=reason)
-    for device in _objects(stats.get("devices")):
+    for device in figures.as_objects(stats.get("devices")):
         which = {"device": str(device.get("index")), "type": str(device.get("type"))}
         for key, (metric, about) in _DEVICE.items():
             all_.add(f"vm_{metric}", about, device.get(key), **labels, **which)
-    for disk in _objects(answer.returns.get("query-blockstats")):
-        counts = _object(disk.get("stats"))
+    for disk in figures.as_objects(answer.returns.get("query-blockstats")):
+        counts = figures.as_object(disk.get("stats"))
         for key, (metric, about) in _DISK.items():
             name = str(disk.get("device"))
             all_.add(f"vm_{metric}", about, counts.get(key), **labels, disk=name)
@@ -112,7 +103,7 @@ def _add_vm(all_: Families, one: vm.VM, answer: qmp.Answer) -> None:
 def _run(_: Namespace, __: Context) -> int:
     vms = vm.listed()
     timeout = vm.ASK_TIMEOUT * paths.timeout_scale()
-    answers = qmp.ask([one.folder for one in vms if one.alive], _ASKED, timeout)
+    answers = qmp.ask([one.folder for one in vms if one.alive], figures.ASKED, timeout)
     all_ = Families()
     _add_host(all_, vms)
     for one in vms:

@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 
-from hypershell import lifecycle, paths, vm
+from hypershell import lifecycle, vm
 from hypershell.errors import ShellError, UsageError
-from hypershell.progress import Line
 from hypershell.spec import Arg, Context, Spec
 from hypershell.table import complain, say
 from hypershell.units import parse_seconds
@@ -49,18 +48,7 @@ def _stop_vms(alive: list[vm.VM], seconds: float) -> None:
             asked.append(one)
         except ShellError as error:
             complain(f"note: {error}")
-    line = Line()
-
-    def progress(left: list[vm.VM]) -> None:
-        names = ", ".join(one.name for one in left[:4]) + (" ..." if len(left) > 4 else "")
-        line.show(
-            f"{len(asked) - len(left)} of {len(asked)} VMs have shut down; waiting for {names}"
-        )
-
-    try:
-        left = lifecycle.wait(asked, lifecycle.ended, seconds * paths.timeout_scale(), progress)
-    finally:
-        line.clear()
+    left = lifecycle.wait_shut_down(asked, seconds)
     for one in asked:
         say(f"{one.title} {'has not shut down and is ended' if one in left else one.told()}")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from hypershell import files, lifecycle, probe, storage, vm
+from hypershell.choose import each
 from hypershell.errors import ShellError, UsageError
 from hypershell.progress import Line
 from hypershell.spec import JSON, Arg, Context, Spec
@@ -85,21 +86,15 @@ def _resize(args: Namespace, _: Context) -> int:
 
 
 def _rm(kind: str, args: Namespace) -> int:
-    code = 0
-    for word in args.file:
-        try:
-            file = files.pick(kind, word)
-            # A kernel is read once, at a VM's start; an image is held as long as the VM runs.
-            if kind == "image" and (users := storage.users_of(file)):
-                raise UsageError(
-                    f"{file.name} is in use by {', '.join(users)}; vm_stop comes first"
-                )
-            os.unlink(file.path)
-            say(f"{kind} {file.name} removed")
-        except (ShellError, OSError) as error:
-            complain(f"{kind}_rm: {error}")
-            code = max(code, error.code if isinstance(error, ShellError) else 1)
-    return code
+    def act(word: str) -> str:
+        file = files.pick(kind, word)
+        # A kernel is read once, at a VM's start; an image is held as long as the VM runs.
+        if kind == "image" and (users := storage.users_of(file)):
+            raise UsageError(f"{file.name} is in use by {', '.join(users)}; vm_stop comes first")
+        os.unlink(file.path)
+        return f"{kind} {file.name} removed"
+
+    return each(f"{kind}_rm", args.file, act)
 
 
 def _verify(args: Namespace, _: Context) -> int:
@@ -183,14 +178,14 @@ def _kernel_info(args: Namespace, _: Context) -> int:
         "kind": kind,
         "version": version or None,
         "protocol": probe.boot_protocol(file.path),
-        "used_by": storage.users_of(file),
+        "used_by": (users := storage.users_of(file)),
     }
     if args.json:
         dump(record)
         return 0
     shown = record | {
         "size": human_size(file.size),
-        "used_by": ", ".join(storage.users_of(file)) or "-",
+        "used_by": ", ".join(users) or "-",
         "version": version or "-",
     }
     say(pairs([(key.replace("_", " "), str(value)) for key, value in shown.items()]))

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from hypershell import create, isles, vm
+from hypershell import create, isles, lifecycle
+from hypershell.choose import each
 from hypershell.destroy import Ending
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import JSON, LISTING, Arg, Context, Spec
@@ -75,7 +76,7 @@ def _end(one: isles.Isle) -> None:
     ending.begin()
     if not ending.finish() or not one.vanish(5.0):
         raise ShellError(f"isle {one.number}: its process does not end; see {one.vm.folder}")
-    vm.remove_folder(one.vm.folder)
+    lifecycle.forget(one.vm, Ending(one.vm.folder))
 
 
 def _destroy(args: Namespace, _: Context) -> int:
@@ -84,18 +85,14 @@ def _destroy(args: Namespace, _: Context) -> int:
     numbers = sorted(found) if every else [isles.parse_number(word) for word in args.isle]
     if every and not found:
         say("There are no isles.")
-    code = 0
-    for number in dict.fromkeys(numbers):
+
+    def act(number: int) -> str:
         if number not in found:
-            say(f"isle {number} is not there")
-            continue
-        try:
-            _end(found[number])
-            say(f"isle {number} destroyed; CPUs {found[number].cpus} are the host's again")
-        except (ShellError, OSError) as error:
-            complain(f"isle_destroy: {error}")
-            code = 1
-    return code
+            return f"isle {number} is not there"
+        _end(found[number])
+        return f"isle {number} destroyed; CPUs {found[number].cpus} are the host's again"
+
+    return each("isle_destroy", dict.fromkeys(numbers), act)
 
 
 SPECS = {

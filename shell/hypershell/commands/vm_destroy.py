@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import time
-
-from hypershell import catalog, paths, snapshots, vm
+from hypershell import catalog, lifecycle, snapshots, vm
+from hypershell.choose import each
 from hypershell.destroy import Ending
-from hypershell.errors import ShellError, UsageError
+from hypershell.errors import UsageError
 from hypershell.spec import Arg, Context, Spec
-from hypershell.table import complain, say
+from hypershell.table import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,48 +32,25 @@ def _pick(words: list[str]) -> list[vm.VM]:
     return list(picked.values())
 
 
-def _wait_started(vms: list[vm.VM]) -> None:
-    """A VM that another shell is starting cannot be ended cleanly before it has started."""
-    deadline = time.monotonic() + 10 * paths.timeout_scale()
-    while any(vm.is_starting(one.folder) for one in vms) and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _forget(one: vm.VM, ending: Ending) -> None:
-    """See a VM's end and remove its folder, unless another shell starts it again this moment.
-
-    Who starts takes the mark under the same lock: no process is left without its folder.
-    """
-    while True:
-        if not ending.finish():
-            raise ShellError("its process does not end; see vmm.log in its folder")
-        with catalog.Lock():
-            if not vm.is_starting(one.folder):
-                vm.remove_folder(one.folder)
-                return
-        _wait_started([one])
-        ending = Ending(one.folder)
-        ending.begin()
-
-
 def _run(args: Namespace, _: Context) -> int:
     vms = _pick(args.vm)
     if not vms and "all" in args.vm:
         say("There are no VMs.")
-    _wait_started(vms)
+    lifecycle.wait_started(vms)
     endings = [(one, Ending(one.folder)) for one in vms]
     for _one, ending in endings:
         ending.begin()
     code = 0
     for one, ending in endings:
-        try:
-            _forget(one, ending)
-            snapshots.remove_overlay(one.image)
-            say(f"{one.title} destroyed")
-        except (ShellError, OSError) as error:
-            complain(f"vm_destroy: {one.title}: {error}")
-            code = 1
+        code = max(code, each(f"vm_destroy: {one.title}", [(one, ending)], _end))
     return code
+
+
+def _end(what: tuple[vm.VM, Ending]) -> str:
+    one, ending = what
+    lifecycle.forget(one, ending)
+    snapshots.remove_overlay(one.image)
+    return f"{one.title} destroyed"
 
 
 SPECS = {

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import time
-
-from hypershell import definitions, lifecycle, paths, vm
-from hypershell.commands import definitions as starting
+from hypershell import lifecycle, vm
+from hypershell.choose import each
 from hypershell.errors import ShellError
-from hypershell.progress import Line
 from hypershell.spec import FORCE, Arg, Context, Spec
 from hypershell.table import complain, say
 from hypershell.units import parse_seconds
@@ -20,34 +17,32 @@ if TYPE_CHECKING:
 
 
 def _each(name: str, vms: Sequence[vm.VM], act: Callable[[vm.VM], str]) -> int:
-    """Do ``act`` to every VM and say what came of it; one failure does not stop the others."""
-    code = 0
+    """Do ``act`` to every VM and say what came of it; errors name the VM."""
     if not vms:
         say("There are no VMs.")
-    for one in vms:
+
+    def named(one: vm.VM) -> str:
         try:
-            say(act(one))
+            return act(one)
         except (ShellError, OSError) as error:
-            text = str(error)
-            complain(f"{name}: {text if one.title in text else f'{one.title}: {text}'}")
-            code = max(code, error.code if isinstance(error, ShellError) else 1)
-    return code
+            if one.title in str(error):
+                raise
+            kind = type(error) if isinstance(error, ShellError) else ShellError
+            raise kind(f"{one.title}: {error}") from error
+
+    return each(name, vms, named)
 
 
-def _pick_or_start(words: Sequence[str]) -> tuple[list[vm.VM], int]:
-    """The VMs that are meant; what is only defined is made and started (and counts failures)."""
+def _start_defined(words: Sequence[str]) -> tuple[list[str], int]:
+    """Make and start what is only defined: (the other words, the worst status)."""
+    # These know how to make VMs, which the other verbs here do not need.
+    from hypershell import definitions
+    from hypershell.commands import definitions as commands
+
     known = {one.name for one in vm.known()}
-    code, rest = 0, []
-    for word in words:
-        if word == "all" or word in known or not definitions.exists(word):
-            rest.append(word)
-            continue
-        try:
-            starting.start(word)
-        except (ShellError, OSError) as error:
-            complain(f"vm_start: {word}: {error}")
-            code = max(code, error.code if isinstance(error, ShellError) else 1)
-    return (lifecycle.pick_many(rest) if rest else []), code
+    defined = [w for w in words if w != "all" and w not in known and definitions.exists(w)]
+    codes = [each(f"vm_start: {word}", [word], commands.start) for word in defined]
+    return [word for word in words if word not in defined], max(codes, default=0)
 
 
 def _start(args: Namespace, _: Context) -> int:
@@ -60,8 +55,8 @@ def _start(args: Namespace, _: Context) -> int:
         lifecycle.start_again(one)
         return f"{one.title} runs; vm_console {one.id} attaches to it"
 
-    vms, code = _pick_or_start(args.vm)
-    return max(code, _each("vm_start", vms, act) if vms or "all" in args.vm else 0)
+    rest, code = _start_defined(args.vm)
+    return max(code, _each("vm_start", lifecycle.pick_many(rest), act)) if rest else code
 
 
 def _stop_all(name: str, vms: Sequence[vm.VM], args: Namespace) -> list[vm.VM]:
@@ -79,18 +74,7 @@ def _stop_all(name: str, vms: Sequence[vm.VM], args: Namespace) -> list[vm.VM]:
             if not args.force:
                 complain(f"{name}: {error}")
             asked.append(one)
-    line = Line()
-    begun = time.monotonic()
-
-    def progress(left: list[vm.VM]) -> None:
-        names = ", ".join(one.name for one in left[:4]) + (" ..." if len(left) > 4 else "")
-        passed = int(time.monotonic() - begun)
-        line.show(f"waiting for {len(left)} VM(s) to shut down: {names} ({passed}s)")
-
-    try:
-        left = lifecycle.wait(asked, lifecycle.ended, seconds * paths.timeout_scale(), progress)
-    finally:
-        line.clear()
+    left = lifecycle.wait_shut_down(asked, seconds)
     if args.force and left:
         left = lifecycle.kill(left)
     for one in asked:

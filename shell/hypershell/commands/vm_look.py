@@ -11,10 +11,10 @@ import struct
 import time
 
 from hypershell import figures, lifecycle, qmp, vm
-from hypershell.errors import ShellError, UsageError
+from hypershell.errors import ShellError
 from hypershell.spec import JSON, Arg, Context, Spec
 from hypershell.table import dump, pairs, say
-from hypershell.units import human_size, human_time, parse_seconds
+from hypershell.units import human_size, human_time, parse_lines, parse_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _log(args: Namespace, _: Context) -> int:
         raise ShellError(f"{one.title} has written nothing there yet ({path})")
     lines = data.split(b"\n")
     rest = lines.pop()
-    keep = _count(args.lines)
+    keep = parse_lines(args.lines)
     wanted, at = [], 0
     for line in [*lines, rest] if rest and not args.follow else lines:
         text = _clean(line)
@@ -148,15 +148,6 @@ def _log(args: Namespace, _: Context) -> int:
 
 def _clean(line: bytes) -> str:
     return vm.plain(line.rstrip(b"\r"))
-
-
-def _count(word: str) -> int:
-    """Lines to show; 0 for all."""
-    if word == "all":
-        return 0
-    if not (word.isascii() and word.isdigit() and int(word) > 0):
-        raise UsageError(f"--lines {word}: type a number, or all")
-    return int(word)
 
 
 def _follow(one: vm.VM, tail: _Tail, args: Namespace) -> None:
@@ -219,7 +210,7 @@ class _Listener:
 
 def _events(args: Namespace, _: Context) -> int:
     ids = {vm.pick(word).id for word in args.vm}
-    left = _count(args.count) if args.count else 0
+    left = parse_lines(args.count, "--count") if args.count else 0
     seconds = parse_seconds(args.timeout, "--timeout") if args.timeout else float("inf")
     deadline = time.monotonic() + seconds
     listener = _Listener(ids)

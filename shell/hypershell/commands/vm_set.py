@@ -5,29 +5,15 @@ from __future__ import annotations
 
 import os
 
-from hypershell import catalog, create, figures, lifecycle, qmp, vm
+from hypershell import catalog, create, figures, lifecycle, vm
 from hypershell.errors import ShellError, UsageError
 from hypershell.spec import Arg, Context, Spec
 from hypershell.table import say
-from hypershell.units import human_size, parse_size
+from hypershell.units import human_size, parse_cpu_list, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-
-
-def cpu_list(text: str) -> set[int]:
-    """CPUs of ``0-2,5``. Raises UsageError; that they exist is the kernel's to say."""
-    result: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        ends = [first, last] if dash else [first]
-        if not all(end.isascii() and end.isdigit() and len(end) < 5 for end in ends):
-            raise UsageError(f"'{text}' is no list of CPUs; type for example 0-2,5")
-        if int(ends[0]) > int(ends[-1]):
-            raise UsageError(f"'{part}' in '{text}' runs backwards")
-        result |= set(range(int(ends[0]), int(ends[-1]) + 1))
-    return result
 
 
 def vcpu_threads(one: vm.VM) -> list[int]:
@@ -37,7 +23,8 @@ def vcpu_threads(one: vm.VM) -> list[int]:
     """
     told = figures.as_objects(lifecycle.tell(one, "query-cpus-fast"))
     inner = [figures.as_number(cpu.get("thread-id")) for cpu in told]
-    pid = figures.Sample(one, _info(one)).pid
+    info = figures.as_object(lifecycle.tell(one, "x-hypergen-info"))
+    pid = figures.as_number(info.get("pid"))
     outer: dict[int, int] = {}
     try:
         for name in os.listdir(f"/proc/{pid}/task"):
@@ -50,14 +37,8 @@ def vcpu_threads(one: vm.VM) -> list[int]:
     return [outer.get(thread, 0) for thread in inner]
 
 
-def _info(one: vm.VM) -> qmp.Answer:
-    answer = qmp.Answer()
-    answer.returns["x-hypergen-info"] = lifecycle.tell(one, "x-hypergen-info")
-    return answer
-
-
 def _pin(one: vm.VM, text: str) -> str:
-    cpus = cpu_list(text)
+    cpus = parse_cpu_list(text)
     for thread in vcpu_threads(one):
         try:
             os.sched_setaffinity(thread, cpus)

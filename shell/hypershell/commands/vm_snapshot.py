@@ -7,9 +7,10 @@ import os
 import time
 
 from hypershell import snapshots, vm
-from hypershell.errors import ShellError, UsageError
+from hypershell.choose import each
+from hypershell.errors import UsageError
 from hypershell.spec import LISTING, Arg, Context, Spec
-from hypershell.table import Listing, complain, say, show
+from hypershell.table import Listing, say, show
 from hypershell.units import human_size
 
 TYPE_CHECKING = False
@@ -66,11 +67,12 @@ def _list(args: Namespace, _: Context) -> int:
     found = snapshots.known()
     rows, records = [], []
     for one in found:
-        users = [f"VM {user.id}" for user in snapshots.users(one)]
+        users = [user.id for user in snapshots.users(one)]
         size, memory = one.size(), one.asked.get("memory")
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.created))
         of = str(one.asked.get("name", "?"))
-        rows.append([one.name, of, created, human_size(size), ", ".join(users) or "-"])
+        used_by = ", ".join(f"VM {user}" for user in users) or "-"
+        rows.append([one.name, of, created, human_size(size), used_by])
         records.append(
             {
                 "name": one.name,
@@ -78,7 +80,7 @@ def _list(args: Namespace, _: Context) -> int:
                 "created": one.created,
                 "size": size,
                 "memory": memory,
-                "used_by": [user.id for user in snapshots.users(one)],
+                "used_by": users,
             }
         )
     nothing = f"No snapshots in {snapshots.root()}; vm_snapshot makes one."
@@ -88,18 +90,17 @@ def _list(args: Namespace, _: Context) -> int:
 
 
 def _rm(args: Namespace, _: Context) -> int:
+    def act(word: str) -> str:
+        one = snapshots.pick(word)
+        if users := snapshots.users(one):
+            names = ", ".join(user.title for user in users)
+            raise UsageError(f"{names} lives on its files; vm_destroy comes first")
+        vm.remove_folder(one.folder)
+        return f"snapshot {one.name} removed"
+
     code = 0
     for word in args.snapshot:
-        try:
-            one = snapshots.pick(word)
-            if users := snapshots.users(one):
-                names = ", ".join(user.title for user in users)
-                raise UsageError(f"{names} lives on its files; vm_destroy comes first")
-            vm.remove_folder(one.folder)
-            say(f"snapshot {one.name} removed")
-        except (ShellError, OSError) as error:
-            complain(f"snapshot_rm: {word}: {error}")
-            code = max(code, error.code if isinstance(error, ShellError) else 1)
+        code = max(code, each(f"snapshot_rm: {word}", [word], act))
     return code
 
 
