@@ -85,9 +85,10 @@ def plan(cfg: BuildConfig) -> list[Check]:
             (_tool("ruff"), "format", "--check", "--cache-dir", cfg.cache / "ruff", *packages),
         ),
     ]
-    for folder in quick:
-        words = ("-q", "-m", "not slow", "-p", "no:cacheprovider", folder)
-        checks.insert(0, Check(folder, (python, "-B", "-m", "pytest", *words)))
+    if quick:
+        # One process more than there are CPUs, as these tests wait now and then.
+        words = ("-q", "-m", "not slow", "-p", "no:cacheprovider", "-n", str(cfg.jobs + 1))
+        checks.insert(0, Check("quick tests", (python, "-B", "-m", "pytest", *words, *quick)))
     if sources := c_files():
         checks.append(
             Check("clang-format", (_tool("clang-format"), "--dry-run", "-Werror", *sources))

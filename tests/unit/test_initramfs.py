@@ -75,6 +75,7 @@ def _python(tree: Path) -> list[str]:
     return [str(loader), "--library-path", str(library), str(tree / "usr/bin/python3.11")]
 
 
+@pytest.mark.slow
 def test_two_builds_in_different_places_are_equal(
     built: tuple[BuildConfig, Path], tmp_path: Path
 ) -> None:
