@@ -82,6 +82,7 @@ NEEDS = (
     Need("build", "/usr/include/jansson.h", "libjansson-dev", "JSON in the VMM (static)"),
     Need("build", "/usr/include/liburing.h", "liburing-dev", "disk I/O in the VMM (static)"),
     Need("build", "/usr/include/zlib.h", "zlib1g-dev", "unikernels' archives in the VMM (header)"),
+    Need("build", "/usr/include/mbedtls/ssl.h", "libmbedtls-dev", "TLS in hg-tls (static)"),
     Need("build", "dpkg-deb", "dpkg", "unpacks CPython, busybox and lvm2 for the initramfs"),
     Need("run", "qemu-system-x86_64", "qemu-system-x86", "the machine that `run` boots"),
     Need(

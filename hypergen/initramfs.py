@@ -29,10 +29,11 @@ _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 _LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu"
 _WARNINGS = ("-std=gnu11", "-Os", "-Wall", "-Wextra", "-Werror")
 _SMALL = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-s")
-_PROGRAM_FLAGS = (
+PROGRAM_FLAGS = (
     *(*_WARNINGS, "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", *_SMALL),
     *("-Wl,-z,relro", "-Wl,-z,now"),
 )
+"""How each ``[[compile]]`` is compiled."""
 _SHIM_FLAGS = (*_WARNINGS, "-shared", "-fPIC", "-nostdlib", *_SMALL)
 
 
@@ -93,8 +94,9 @@ class _Composer:
         """What is compiled from the sources here, and what other verbs built."""
         for program in self.manifest.compiled:
             out = self.folder / Path(program.to).name
-            self._cc([*_PROGRAM_FLAGS, "-o", out, *program.sources], out)
-            self._put("init", program.to, out.read_bytes(), 0o755)
+            what = (*program.sources, *program.link_flags())
+            self._cc([*PROGRAM_FLAGS, "-o", out, *what], out)
+            self._put(out.name, program.to, out.read_bytes(), 0o755)
         for name, soname in self.manifest.shims:
             out = self.folder / soname
             source = f"shims/{name}"
@@ -209,6 +211,18 @@ def _built(cfg: BuildConfig, manifest: Manifest, vmm: Path | None) -> dict[str, 
     return found
 
 
+def _archives(manifest: Manifest) -> list[Path]:
+    """The build machine's libraries that are linked into programs of the room."""
+    found = []
+    for name in sorted({name for one in manifest.compiled for name in one.libraries}):
+        path = Path(run.capture(["cc", f"-print-file-name=lib{name}.a"]).strip())
+        if not path.is_absolute():
+            hint = "`hypergen doctor` lists what to install"
+            raise UserError(f"lib{name}.a: this machine has no such library", hint=hint)
+        found.append(path)
+    return found
+
+
 def _compiler_version() -> str:
     return run.capture(["cc", "--version"]).splitlines()[0]
 
@@ -236,7 +250,7 @@ def build(cfg: BuildConfig, *, vmm: Path | None = None) -> Path:
     stage.tree(room).tree(cfg.top / "shell" / "hypershell")
     for name in _TOOL:
         stage.file(cfg.top / "hypergen" / f"{name}.py")
-    for path in built.values():
+    for path in (*built.values(), *_archives(manifest)):
         stage.file(path)
     for deb in fetched.values():
         stage.text(deb.name, deb.sha256)

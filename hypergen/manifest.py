@@ -6,7 +6,8 @@ The tables (all paths relative to the root of the image unless said otherwise):
 - ``format``: 1.
 - ``[[package]]``: ``name`` of a Debian package, ``why``, optional ``files``, each ``"from"`` or
   ``"from -> to"``.
-- ``[[compile]]``: ``sources`` (C files of the room) become the program ``to``; ``why``.
+- ``[[compile]]``: ``sources`` (C files and linker scripts of the room) become the program ``to``;
+  ``why``; optional ``libraries``, names of archives of the build machine that go into it.
 - ``[[shim]]``: ``name`` (``shims/NAME.c`` and ``.map``) and ``soname`` of a small library.
 - ``[[built]]``: ``from`` (relative to the work folder) → ``to``; ``why``.
 - ``[layout]``: ``directories``, ``symlinks`` (``"path -> target"``), ``nodes``
@@ -44,6 +45,11 @@ class Program:
 
     to: str
     sources: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+    def link_flags(self) -> tuple[str, ...]:
+        """Words for the compiler, after the sources: the libraries, in the archives' form."""
+        return tuple(f"-l:lib{name}.a" for name in self.libraries)
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,8 @@ def _compiled(top: _Table) -> tuple[Program, ...]:
     programs = []
     for table in top.tables("compile"):
         table.text("why")
-        programs.append(Program(table.text("to"), table.texts("sources")))
+        sources, libraries = table.texts("sources"), table.texts("libraries")
+        programs.append(Program(table.text("to"), sources, libraries))
         table.done()
     return tuple(programs)
 
