@@ -64,7 +64,7 @@ class Verbs(click.Group):
         """The verb of that name, imported now if need be."""
         if cmd_name == "grub":
             # Rendering needs jinja2, which no other verb should have to load.
-            group = importlib.import_module("hypergen.grub").commands
+            group = importlib.import_module("hypergen.boot.grub").commands
             assert isinstance(group, click.Group)
             return group
         return super().get_command(ctx, cmd_name)
@@ -131,7 +131,9 @@ def require(group: str) -> None:
 
 def make_bzimage(cfg: BuildConfig) -> None:
     """Everything that ``out/bzImage`` consists of, and the manifest."""
-    from hypergen import initramfs, kernel, report, vmm
+    from hypergen import report, vmm
+    from hypergen.image import initramfs
+    from hypergen.linux import kernel
 
     report.begin(cfg)
     binary = vmm.build(cfg)
@@ -145,7 +147,9 @@ def make_bzimage(cfg: BuildConfig) -> None:
 
 def make_guest(cfg: BuildConfig) -> None:
     """The demo guest's kernel and images, and the demo unikernel."""
-    from hypergen import guest, kernel, report, unikernel
+    from hypergen import report
+    from hypergen.guests import guest, unikernel
+    from hypergen.linux import kernel
 
     built = kernel.build_guest(cfg)
     report.record(cfg, "guest_kernel", built.facts)
@@ -160,7 +164,7 @@ def _images(cfg: BuildConfig) -> list[Path]:
 
 def make_all(cfg: BuildConfig) -> None:
     """bzImage, guest and disk image."""
-    from hypergen import disk
+    from hypergen.boot import disk
 
     make_bzimage(cfg)
     make_guest(cfg)
@@ -223,7 +227,7 @@ def run_verb(cfg: BuildConfig) -> int:
 
     Example: hypergen run --display serial --firmware uefi
     """
-    from hypergen import qemu
+    from hypergen.boot import qemu
 
     make_all(cfg)
     return int(qemu.run(cfg))
@@ -236,7 +240,8 @@ def kernel_verb(cfg: BuildConfig, kind: str) -> None:
 
     Example: hypergen kernel guest
     """
-    from hypergen import kernel, report
+    from hypergen import report
+    from hypergen.linux import kernel
 
     built = kernel.build_guest(cfg) if kind == "guest" else kernel.build_host(cfg)
     report.record(cfg, f"{kind}_kernel", built.facts)
@@ -249,7 +254,8 @@ def initramfs_verb(cfg: BuildConfig) -> None:
 
     Example: cpio -tv < $(hypergen initramfs)
     """
-    from hypergen import initramfs, vmm
+    from hypergen import vmm
+    from hypergen.image import initramfs
 
     click.echo(initramfs.build(cfg, vmm=vmm.build(cfg)))
 
@@ -315,7 +321,7 @@ def menuconfig(cfg: BuildConfig, kind: str) -> None:
 
     Example: hypergen menuconfig host && hypergen savedefconfig host
     """
-    from hypergen import kernel
+    from hypergen.linux import kernel
 
     changed = kernel.menuconfig(cfg, kind)
     if changed:
@@ -331,7 +337,7 @@ def savedefconfig(cfg: BuildConfig, kind: str) -> None:
 
     Example: hypergen savedefconfig guest
     """
-    from hypergen import kernel
+    from hypergen.linux import kernel
 
     fragment, symbols = kernel.save_local(cfg, kind)
     if not symbols:

@@ -20,7 +20,7 @@ def sources_show(cfg: BuildConfig) -> None:
 
     Example: hypergen sources show
     """
-    from hypergen import sources
+    from hypergen.linux import sources
 
     pins = sources.load_pins()
     for tarball in pins.tarballs:
@@ -42,7 +42,7 @@ def sources_fetch(cfg: BuildConfig, update: bool) -> None:
 
     Example: hypergen sources fetch --update
     """
-    from hypergen import sources
+    from hypergen.linux import sources
 
     source = sources.linux(cfg, update=True) if update else sources.checked(cfg)
     click.echo(f"{source.kind} {source.version} sha256:{source.digest} {source.path}")
@@ -60,7 +60,7 @@ def patches_check(cfg: BuildConfig) -> None:
 
     Example: hypergen patches check
     """
-    from hypergen import tree
+    from hypergen.linux import tree
 
     version, series = tree.check_series(cfg)
     for patch in series:

@@ -19,8 +19,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypergen import config, ext4, run
+from hypergen import config, run
 from hypergen.config import TOP, BuildConfig
+from hypergen.guests import ext4
 from tests.bench.overlay import Overlay
 from tests.bench.rig import STATIC
 from tests.nested import nest as nests

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from hypergen import run
-from hypergen.cpio import Archive
+from hypergen.image.cpio import Archive
 
 
 class Overlay(Archive):

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypergen import qemu, run
+from hypergen import run
+from hypergen.boot import qemu
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.bench.gdb import Gdb

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypergen import qemu, run
+from hypergen import run
+from hypergen.boot import qemu
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.bench.overlay import Overlay

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config, disk
+from hypergen import config
+from hypergen.boot import disk
 from hypergen.config import BuildConfig
 from tests.bench.overlay import Overlay
 from tests.e2e import host as hosts

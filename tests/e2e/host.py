@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypergen import qemu
+from hypergen.boot import qemu
 from hypergen.config import BuildConfig
 from tests.e2e.bounds import wait
 from tests.e2e.dialogue import HyperShell, Keyboard, Rescue

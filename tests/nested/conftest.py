@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config, debs, ext4, run
+from hypergen import config, run
 from hypergen.config import BuildConfig
+from hypergen.guests import ext4
+from hypergen.image import debs
 from tests.bench.overlay import Overlay
 from tests.e2e.bounds import TimedOut
 from tests.e2e.files import only

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypergen import qemu
+from hypergen.boot import qemu
 from hypergen.config import BuildConfig
 from tests.e2e.bounds import TimedOut, bound
 from tests.e2e.machine import FIRST_SERIAL, SPARE_PORT, Machine

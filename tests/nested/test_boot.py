@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import debs, run
+from hypergen import run
 from hypergen.config import BuildConfig
 from hypergen.errors import HypergenError, UserError
+from hypergen.image import debs
 from tests.bench.overlay import Overlay
 from tests.nested.nest import BZIMAGE, KERNEL, Nest
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from hypergen import debs
 from hypergen.config import BuildConfig
 from hypergen.errors import HypergenError
+from hypergen.image import debs
 from tests.bench.overlay import Overlay
 from tests.nested.nest import Guest, Nest
 from tests.nested.test_snapshot import ask, restored, save, server

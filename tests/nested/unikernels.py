@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypergen import unikernel
-from hypergen.unikernel import CORE, SOURCES, V1, V2
+from hypergen.guests import unikernel
+from hypergen.guests.unikernel import CORE, SOURCES, V1, V2
 from tests.bench.overlay import Overlay
 
 __all__ = [

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
-from hypergen import cli, doctor, kernel
+from hypergen import cli, doctor
 from hypergen.config import TOP
 from hypergen.errors import BuildError, UserError
+from hypergen.linux import kernel
 from tests.unit import fakes
 
 # A stand-in for make(1) that knows what Kbuild is asked for. $FAKE_STOP makes it wait at bzImage.
@@ -66,7 +67,8 @@ class Tool:
     def argv(self, *words: str) -> list[str]:
         # The project's own patches do not belong on this tree.
         start = (
-            "import pathlib, sys; from hypergen import cli, kernel, tree; "
+            "import pathlib, sys; from hypergen import cli; "
+            "from hypergen.linux import kernel, tree; "
             f"tree.PATCHES = pathlib.Path({str(self.empty)!r}); "
             f"kernel.FRAGMENTS = pathlib.Path({str(self.fragments)!r}); cli.main(sys.argv[1:])"
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import cpio
-from hypergen.cpio import Archive
 from hypergen.errors import UserError
+from hypergen.image import cpio
+from hypergen.image.cpio import Archive
 
 
 def _sample() -> Archive:

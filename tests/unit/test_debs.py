@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config, debs, run
+from hypergen import config, run
 from hypergen.config import BuildConfig
-from hypergen.debs import Deb
 from hypergen.errors import BuildError, UserError
+from hypergen.image import debs
+from hypergen.image.debs import Deb
 
 
 def _deb(version: str, content: bytes) -> Deb:

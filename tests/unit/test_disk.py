@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import disk, grubimage, qemu, run
+from hypergen import run
+from hypergen.boot import disk, grubimage, qemu
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.unit.fakes import settings

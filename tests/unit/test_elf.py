@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import elf
 from hypergen.errors import UserError
+from hypergen.image import elf
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hypergen import grub, grubhost, grubinstall, run
+from hypergen import run
+from hypergen.boot import grub, grubhost, grubinstall
 from hypergen.errors import BuildError, HypergenError, UserError
 
 OLD_CFG = "menuentry 'old' {\n\ttrue\n}\n"

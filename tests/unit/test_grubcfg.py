@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import grubcfg
+from hypergen.boot import grubcfg
 from hypergen.errors import UserError
 
 NASTY = [

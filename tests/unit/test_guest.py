@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import debs, ext4, guest_busybox, guest_debian, run, unikernel
+from hypergen import run
+from hypergen.guests import busybox, debian, ext4, unikernel
+from hypergen.image import debs
 from tests.unit.fakes import settings
 
 
@@ -18,7 +20,7 @@ def debugfs(image: Path, request: str) -> str:
 
 
 @pytest.fixture
-def busybox(tmp_path: Path) -> Path:
+def applets(tmp_path: Path) -> Path:
     """A stand-in for the package's program, which lists three applets."""
     path = tmp_path / "deb/bin/busybox"
     path.parent.mkdir(parents=True)
@@ -28,17 +30,17 @@ def busybox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def package(busybox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deb = debs.Deb(guest_busybox.PACKAGE, "1", "amd64", "00" * 32)
+def package(applets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deb = debs.Deb(busybox.PACKAGE, "1", "amd64", "00" * 32)
     monkeypatch.setattr(debs, "fetch", lambda cfg, names: {deb.name: deb})
-    monkeypatch.setattr(debs, "unpack", lambda cfg, deb: busybox.parent.parent)
+    monkeypatch.setattr(debs, "unpack", lambda cfg, deb: applets.parent.parent)
 
 
 def test_busybox_image_is_a_clean_sparse_file_system_owned_by_root(
     tmp_path: Path, package: None
 ) -> None:
-    image = guest_busybox.build(settings(tmp_path))
-    assert image.stat().st_size == guest_busybox.MIB * 1024 * 1024
+    image = busybox.build(settings(tmp_path))
+    assert image.stat().st_size == busybox.MIB * 1024 * 1024
     assert image.stat().st_blocks * 512 < image.stat().st_size / 4
     subprocess.run(["e2fsck", "-f", "-n", image], check=True, capture_output=True)
     for name in ("/bin/busybox", "/etc/inittab", "/sbin/init"):
@@ -50,16 +52,16 @@ def test_busybox_image_is_a_clean_sparse_file_system_owned_by_root(
 
 def test_busybox_image_is_made_once(tmp_path: Path, package: None) -> None:
     cfg = settings(tmp_path)
-    first = guest_busybox.build(cfg).stat()
-    again = guest_busybox.build(cfg).stat()
+    first = busybox.build(cfg).stat()
+    again = busybox.build(cfg).stat()
     assert (first.st_ino, first.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
-    with guest_busybox.build(cfg).open("ab") as stream:  # a VM wrote to the pristine copy
+    with busybox.build(cfg).open("ab") as stream:  # a VM wrote to the pristine copy
         stream.write(b"x")
-    assert guest_busybox.build(cfg).stat().st_size == first.st_size
+    assert busybox.build(cfg).stat().st_size == first.st_size
 
 
 def test_scripts_of_the_busybox_image_are_sh(tmp_path: Path) -> None:
-    scripts = {n: t for n, (m, t) in guest_busybox.FILES.items() if m & 0o100}
+    scripts = {n: t for n, (m, t) in busybox.FILES.items() if m & 0o100}
     assert "etc/init.d/rcS" in scripts
     for text in scripts.values():
         assert text.startswith("#!/bin/sh\n")
@@ -68,7 +70,7 @@ def test_scripts_of_the_busybox_image_are_sh(tmp_path: Path) -> None:
 
 def test_debian_overlay_is_all_roots_and_starts_the_login(tmp_path: Path) -> None:
     archive = tmp_path / "overlay.tar"
-    guest_debian._overlay(archive)
+    debian._overlay(archive)
     with tarfile.open(archive) as overlay:
         members = {member.name: member for member in overlay}
     assert all((member.uid, member.gid) == (0, 0) for member in members.values())
@@ -77,19 +79,19 @@ def test_debian_overlay_is_all_roots_and_starts_the_login(tmp_path: Path) -> Non
     assert wanted.linkname == "../console-login.service"
     assert members[f"{units}/console-login.service"].isfile()
     assert members["etc/machine-id"].size == 0
-    assert not set(guest_debian.MASKED) & set(guest_debian.UNITS)
+    assert not set(debian.MASKED) & set(debian.UNITS)
 
 
 def test_only_apt_sources_of_the_suite_are_used(tmp_path: Path) -> None:
     folder = tmp_path / "sources.list.d"
     folder.mkdir()
     (tmp_path / "sources.list").write_text("# deb mirror bookworm main\n")
-    assert guest_debian.sources(tmp_path) == []
+    assert debian.sources(tmp_path) == []
     (tmp_path / "sources.list").write_text("deb mirror bookworm main\n")
     (folder / "a.list").write_text("deb other bookworm stable\n")
     (folder / "b.sources").write_text("Types: deb\nSuites: bookworm\nComponents: main\n")
     (folder / "c.sources").write_text("Types: deb\nSuites: noble\nComponents: main\n")
-    found = guest_debian.sources(tmp_path)
+    found = debian.sources(tmp_path)
     assert [path.name for path in found] == ["sources.list", "b.sources"]
 
 

@@ -231,7 +231,8 @@ def test_root_that_appears_late_is_waited_for(host: Host) -> None:
     host.command("mount", "exit 0")
     host.cmdline("root=LABEL=data rootdelay=30")
     host.run(
-        "(sleep 1.5; : >$HG_ROOT/late; echo ' 8 1 1 sda1' >>$HG_ROOT/proc/partitions) & "
+        "(until grep -q waiting $HG_ROOT/dev/kmsg; do sleep 0.1; done; : >$HG_ROOT/late; "
+        "echo ' 8 1 1 sda1' >>$HG_ROOT/proc/partitions) & "
         "read_cmdline; root_up; wait"
     )
     assert host.status()["root"] == ["ok", "/dev/sda1 (ext4) at /host, rw"]

@@ -20,10 +20,11 @@ import pexpect
 import pyte
 import pytest
 
-from hypergen import config, cpio, debs, elf, initramfs, manifest
+from hypergen import config
 from hypergen.config import BuildConfig
-from hypergen.cpio import Entry
 from hypergen.errors import BuildError, UserError
+from hypergen.image import cpio, debs, elf, initramfs, manifest
+from hypergen.image.cpio import Entry
 from hypergen.stage import file_digest
 
 SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))

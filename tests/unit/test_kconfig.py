@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import kconfig
 from hypergen.errors import BuildError, UserError
+from hypergen.linux import kconfig
 
 
 def fragment(folder: Path, name: str, text: str) -> Path:
@@ -109,7 +109,7 @@ def test_what_changed_between_two_configurations() -> None:
 
 @pytest.mark.parametrize("kind", ["host", "guest"])
 def test_the_projects_fragments_do_not_contradict_each_other(kind: str) -> None:
-    from hypergen import kernel
+    from hypergen.linux import kernel
 
     requests, remarks = kconfig.read_fragments(
         path for path in kernel.fragments(kind) if path.name != kernel.LOCAL_FRAGMENT

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import checks, kernel, report
+from hypergen import checks, report
 from hypergen.config import TOP
 from hypergen.errors import BuildError
+from hypergen.linux import kernel
 from tests.unit import fakes
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import manifest
 from hypergen.errors import UserError
+from hypergen.image import manifest
 
 ROOM = Path(__file__).resolve().parents[2] / "initramfs"
 

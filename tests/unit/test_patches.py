@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import patches
 from hypergen.errors import BuildError, UserError
+from hypergen.linux import patches
 
 PATCH = """\
 From: A Person <a@example.org>

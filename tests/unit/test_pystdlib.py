@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import pystdlib
 from hypergen.errors import UserError
+from hypergen.image import pystdlib
 
 
 @pytest.fixture

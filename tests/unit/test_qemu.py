@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import qemu
+from hypergen.boot import qemu
 from hypergen.errors import UserError
 from tests.unit.fakes import settings
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import fetch, run, sources
+from hypergen import fetch, run
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
+from hypergen.linux import sources
 from tests.unit import fakes
 
 BODY = b"a tarball" * 100

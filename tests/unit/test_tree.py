@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import sources, tree
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
-from hypergen.sources import Source
+from hypergen.linux import sources, tree
+from hypergen.linux.sources import Source
 from tests.unit import fakes
 
 OLD = 1_000_000_000

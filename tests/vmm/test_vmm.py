@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config, debs
+from hypergen import config
 from hypergen.errors import HypergenError
+from hypergen.image import debs
 from tests.vmm import man
 
 VMM = Path(__file__).resolve().parents[2] / "vmm"

@@ -7,8 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypergen import debs, ext4, progress, run
+from hypergen import progress, run
 from hypergen.config import BuildConfig
+from hypergen.guests import ext4
+from hypergen.image import debs
 from hypergen.stage import Stage
 
 MIB = 24

@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypergen import patches, progress, run, sources
+from hypergen import progress, run
 from hypergen.config import TOP, BuildConfig
 from hypergen.errors import BuildError, UserError
-from hypergen.sources import Source
+from hypergen.linux import patches, sources
+from hypergen.linux.sources import Source
 
 PATCHES = TOP / "kernel-config" / "patches"
 _STAMP = ".hypergen-tree.json"

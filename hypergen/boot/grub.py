@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from hypergen import config, grubcfg, grubhost, grubinstall, progress
+from hypergen import config, progress
+from hypergen.boot import grubcfg, grubhost, grubinstall
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 

@@ -18,8 +18,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from hypergen import ext4, progress, run
+from hypergen import progress, run
 from hypergen.config import BuildConfig
+from hypergen.guests import ext4
 from hypergen.stage import Stage
 
 SUITE = "bookworm"

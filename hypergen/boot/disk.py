@@ -23,7 +23,8 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypergen import grubcfg, grubimage, progress, run
+from hypergen import progress, run
+from hypergen.boot import grubcfg, grubimage
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
 from hypergen.stage import file_digest

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypergen import guest_busybox, guest_debian, progress
+from hypergen import progress
 from hypergen.config import BuildConfig
+from hypergen.guests import busybox, debian
 
 
 def build(cfg: BuildConfig) -> Sequence[Path]:
@@ -24,7 +25,7 @@ def build(cfg: BuildConfig) -> Sequence[Path]:
         UserError: a program is missing.
         BuildError: a download or a program failed.
     """
-    made = [guest_busybox.build(cfg), guest_debian.build(cfg)]
+    made = [busybox.build(cfg), debian.build(cfg)]
     for path in made:
         used = progress.human(path.stat().st_blocks * 512)
         progress.detail(f"{path.name}: {progress.human(path.stat().st_size)}, {used} used")

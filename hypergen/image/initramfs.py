@@ -13,11 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hypergen import __version__, debs, elf, progress, pystdlib, run
+from hypergen import __version__, progress, run
 from hypergen.config import BuildConfig
-from hypergen.cpio import Archive
 from hypergen.errors import BuildError, UserError
-from hypergen.manifest import Manifest, load
+from hypergen.image import debs, elf, pystdlib
+from hypergen.image.cpio import Archive
+from hypergen.image.manifest import Manifest, load
 from hypergen.stage import Stage, tree_files
 
 _TOOL = ("cpio", "debs", "elf", "initramfs", "manifest", "pystdlib")
@@ -249,7 +250,7 @@ def build(cfg: BuildConfig, *, vmm: Path | None = None) -> Path:
     stage = Stage(cfg, "initramfs", outputs=[cpio, facts])
     stage.tree(room).tree(cfg.top / "shell" / "hypershell")
     for name in _TOOL:
-        stage.file(cfg.top / "hypergen" / f"{name}.py")
+        stage.file(Path(__file__).with_name(f"{name}.py"))
     for path in (*built.values(), *_archives(manifest)):
         stage.file(path)
     for deb in fetched.values():

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hypergen import grubcfg, run
+from hypergen import run
+from hypergen.boot import grubcfg
 from hypergen.errors import BuildError, UserError
 
 # File systems that the host's kernel has, with the GRUB module that reads each.

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypergen import kconfig, progress, run, tree
+from hypergen import progress, run
 from hypergen.config import TOP, BuildConfig
 from hypergen.errors import BuildError, UserError
-from hypergen.kconfig import Request
+from hypergen.linux import kconfig, tree
+from hypergen.linux.kconfig import Request
+from hypergen.linux.tree import Tree
 from hypergen.stage import Stage
-from hypergen.tree import Tree
 
 KINDS = ("host", "guest")
 FRAGMENTS = TOP / "kernel-config"
@@ -112,7 +113,7 @@ def _requests(kind: str) -> list[Request]:
     for remark in remarks:
         progress.warn(remark)
     if kind == "host":
-        requests.append(Request("INITRAMFS_SOURCE", f'"{INITRAMFS}"', "hypergen/kernel.py"))
+        requests.append(Request("INITRAMFS_SOURCE", f'"{INITRAMFS}"', "hypergen/linux/kernel.py"))
     return requests
 
 

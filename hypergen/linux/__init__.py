@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two kernels: their source, patches, configuration and build."""
