@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import initramfs, manifest
+from hypergen.image import initramfs, manifest
 
 ROOM = Path(__file__).resolve().parents[2] / "initramfs"
 SCALE = float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
