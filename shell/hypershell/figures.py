@@ -86,6 +86,35 @@ class Rates:
         self.disk_read, self.disk_written = rate("disk_read"), rate("disk_written")
         self.sent, self.received = rate("sent"), rate("received")
 
+    def record(self) -> dict[str, object]:
+        """The rates for ``--json``."""
+        return {
+            "id": self.new.vm.id,
+            "name": self.new.vm.name,
+            "state": self.new.vm.state,
+            "cpu_percent": round(self.cpu, 1),
+            "resident": self.new.resident,
+            "exits_per_second": round(self.exits, 1),
+            "disk_read_per_second": round(self.disk_read),
+            "disk_written_per_second": round(self.disk_written),
+            "net_received_per_second": round(self.received),
+            "net_sent_per_second": round(self.sent),
+        }
+
+
+class Watch:
+    """The VMs' rates since the last look; the busiest first."""
+
+    def __init__(self) -> None:
+        self._old: dict[int, Sample] = {}
+
+    def look(self) -> list[Rates]:
+        """Ask all VMs; the first look has no rates yet."""
+        new = samples(vm.known())
+        rates = [Rates(self._old.get(number), one) for number, one in new.items()]
+        self._old = new
+        return sorted(rates, key=lambda one: -one.cpu)
+
 
 def samples(vms: Sequence[vm.VM]) -> dict[int, Sample]:
     """Ask all of ``vms`` at once; those that do not answer have zeros."""

@@ -69,6 +69,11 @@ def vmm() -> str:
     return os.environ.get("HYPERGEN_VMM") or "hg-vmm"
 
 
+def tls() -> str:
+    """The TLS server's program (HYPERGEN_TLS); a bare name is looked up on PATH."""
+    return os.environ.get("HYPERGEN_TLS") or "hg-tls"
+
+
 def timeout_scale() -> float:
     """Factor on every bounded wait, for machines that are slow (HYPERGEN_TIMEOUT_SCALE)."""
     try:

@@ -346,6 +346,15 @@ SCHEMAS: dict[str, Record | Many] = {
             "name_servers": (Many("string"), "addresses"),
         }
     ),
+    "host_web": Record(
+        {
+            "state": ("string", "on or off"),
+            "urls": (Many("string"), "where the page is"),
+            "token": ("string|null", "what lets in"),
+            "fingerprint": ("string|null", "SHA-256 of the certificate; null without TLS"),
+            "socket": ("string|null", "the Unix socket that the server listens on"),
+        }
+    ),
     "version": Record(
         {
             "hypershell": ("string", "this shell's version"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -125,17 +126,32 @@ class Host:
         return 0
 
 
-@pytest.fixture
-def host() -> Iterator[Host]:
+@contextlib.contextmanager
+def a_host() -> Iterator[Host]:
+    """A host that leaves nothing behind."""
     base = Path(tempfile.mkdtemp(prefix="hgsh"))
     made = Host(base)
     made.add_vmlinux("vmlinux-6.12")
     made.add_bzimage("bzImage-6.12")
     made.add_image("busybox.img")
     made.add_image("debian.img")
-    yield made
+    try:
+        yield made
+    finally:
+        _clear(made)
+
+
+def _clear(made: Host) -> None:
+    if (made.run_dir / "web").exists():
+        made.run("host_web off")
     for vm_id in [int(p.name) for p in (made.run_dir / "vm").glob("[0-9]*")]:
         if pid := made.vmm_pid(vm_id):
             os.kill(pid, 9)
     subprocess.run(["umount", "-q", str(made.run_dir)], check=False, capture_output=True)
-    shutil.rmtree(base, ignore_errors=True)
+    shutil.rmtree(made.base, ignore_errors=True)
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with a_host() as made:
+        yield made

@@ -32,6 +32,7 @@ ONLY_PARSED = {
     "host_log --level warning": "the kernel's log is this machine's",
     "host_reboot --yes": "refused here: test_commands.py",
     "host_shutdown": "refused here: test_commands.py",
+    "host_web": "serves this machine's network: test_web.py",
     "image_import http://mirror/debian.img.xz --name web.img": "the network",
     "image_import - --name a.img": "reads its input: test_storage.py",
     "kernel_import http://mirror/vmlinux-6.12": "the network",

@@ -84,6 +84,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "host_log": ("host_log", "the messages of the host"),
         "host_net": ("nets", "addresses, routes, name servers"),
         "host_metrics": ("host_metrics", "print figures of host and VMs for Prometheus"),
+        "host_web": ("host_web", "a page for browsers, and an HTTP API"),
         "host_reboot": ("host_power", "end all VMs and reboot the host"),
         "host_shutdown": ("host_power", "end all VMs and power the host off"),
     },

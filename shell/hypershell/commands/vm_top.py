@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from hypershell import figures, lifecycle, status, vm
+from hypershell import figures, lifecycle, status
 from hypershell.live import live
 from hypershell.spec import JSON, LISTING, Arg, Context, Spec
 from hypershell.table import Listing, dump, render, show
@@ -46,47 +46,19 @@ def _row(rates: figures.Rates) -> list[str]:
     ]
 
 
-def _rate_record(rates: figures.Rates) -> dict[str, object]:
-    return {
-        "id": rates.new.vm.id,
-        "name": rates.new.vm.name,
-        "state": rates.new.vm.state,
-        "cpu_percent": round(rates.cpu, 1),
-        "resident": rates.new.resident,
-        "exits_per_second": round(rates.exits, 1),
-        "disk_read_per_second": round(rates.disk_read),
-        "disk_written_per_second": round(rates.disk_written),
-        "net_received_per_second": round(rates.received),
-        "net_sent_per_second": round(rates.sent),
-    }
-
-
-class _Vms:
-    """The VMs' rates since the last look; the busiest first."""
-
-    def __init__(self) -> None:
-        self._old: dict[int, figures.Sample] = {}
-
-    def look(self) -> list[figures.Rates]:
-        new = figures.samples(vm.known())
-        rates = [figures.Rates(self._old.get(number), one) for number, one in new.items()]
-        self._old = new
-        return sorted(rates, key=lambda one: -one.cpu)
-
-
 def _rounds(args: Namespace) -> tuple[float, int]:
     every = max(parse_seconds(args.every, "--every"), 0.1)
     return every, 1 if args.once else 0
 
 
 def _vm_top(args: Namespace, _: Context) -> int:
-    vms = _Vms()
+    vms = figures.Watch()
     vms.look()
     every, rounds = _rounds(args)
     # Rates need two looks; the first is at once, so that nobody waits long for the picture.
     time.sleep(min(every, 0.5))
     if args.json:
-        dump([_rate_record(rates) for rates in vms.look()])
+        dump([rates.record() for rates in vms.look()])
         return 0
 
     def draw() -> str:
@@ -101,7 +73,7 @@ _BAR = 30
 
 
 def _host_top(args: Namespace, _: Context) -> int:
-    cpus, vms = figures.HostCpu(), _Vms()
+    cpus, vms = figures.HostCpu(), figures.Watch()
     vms.look()
     every, rounds = _rounds(args)
     time.sleep(min(every, 0.5))
@@ -113,7 +85,7 @@ def _host_top(args: Namespace, _: Context) -> int:
                 "cpu_percent": [round(part, 1) for name, part in busy if name != "cpu"],
                 "memory_total": total,
                 "memory_available": available,
-                "vms": [_rate_record(rates) for rates in vms.look()],
+                "vms": [rates.record() for rates in vms.look()],
             }
         )
         return 0
