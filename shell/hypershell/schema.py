@@ -355,6 +355,25 @@ SCHEMAS: dict[str, Record | Many] = {
             "socket": ("string|null", "the Unix socket that the server listens on"),
         }
     ),
+    "host_ssh": Record(
+        {
+            "state": ("string", "ok when the server listens; none, waiting or failed"),
+            "message": ("string", "port and the host key's fingerprint, or why not"),
+            "keys": (
+                Many(
+                    Record(
+                        {
+                            "type": ("string", "such as ssh-ed25519"),
+                            "fingerprint": ("string", "SHA256:…, as ssh-keygen -l prints it"),
+                            "name": ("string", "the key's comment"),
+                            "from": ("string", "host_ssh, or kernel command line"),
+                        }
+                    )
+                ),
+                "who is let in",
+            ),
+        }
+    ),
     "version": Record(
         {
             "hypershell": ("string", "this shell's version"),

@@ -230,12 +230,13 @@ def test_nothing_but_the_shell(far: tuple[Host, Workstation]) -> None:
     assert "prohibited" in said or "open failed" in said, said
 
 
-def test_a_reboot_keeps_the_key_and_reads_authorized_keys(far: tuple[Host, Workstation]) -> None:
+def test_keys_come_and_go_and_outlive_a_reboot(far: tuple[Host, Workstation]) -> None:
     host, user = far
     before = topic(host)
-    state = "/host/var/lib/hypergen/hypergen"
-    host.rescue.run(f"echo '{user.public('kept')}' >{state}/authorized_keys; sync")
-    assert user.run("version", key="kept").returncode == 255  # read at the start
+    assert user.run("version", key="kept").returncode == 255
+    added = user.run("host_ssh add -", said=user.public("kept") + "\n")
+    assert (added.returncode, added.stderr) == (0, "") and "ssh is on: port 22" in added.stdout
+    assert user.run("version", key="kept").returncode == 0
     mark = host.machine.serial.mark()
     assert user.run("host_reboot --yes").returncode in (0, 255)  # the line may be cut first
     host.machine.serial.expect(r"hyper-gen:# ", 180, mark)
@@ -244,4 +245,10 @@ def test_a_reboot_keeps_the_key_and_reads_authorized_keys(far: tuple[Host, Works
     assert topic(host) == before.replace("1 key", "2 keys")
     done = user.run("version", key="kept")  # StrictHostKeyChecking: another key would be an error
     assert done.returncode == 0, done.stderr
-    host.rescue.run(f"rm {state}/authorized_keys")
+    refused = user.run("host_ssh rm mine", key="kept")
+    assert refused.returncode == 2 and "of the kernel command line" in refused.stderr
+    removed = user.run("host_ssh rm kept", key="kept")  # its own line is not cut
+    assert (removed.returncode, removed.stderr) == (0, ""), removed.stderr
+    assert user.run("version", key="kept").returncode == 255
+    assert user.run("version").returncode == 0
+    assert topic(host) == before

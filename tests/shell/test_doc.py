@@ -30,6 +30,7 @@ ONLY_PARSED = {
     "host_log": "the kernel's log is this machine's",
     "host_log -f": "goes on for ever",
     "host_log --level warning": "the kernel's log is this machine's",
+    "host_ssh": "refused here: test_ssh_keys.py",
     "host_reboot --yes": "refused here: test_commands.py",
     "host_shutdown": "refused here: test_commands.py",
     "host_web": "serves this machine's network: test_web.py",

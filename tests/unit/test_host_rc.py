@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -462,6 +463,40 @@ def test_ssh_without_a_root_has_a_key_for_this_boot(host: Host) -> None:
     state, message = _ssh(host, f'hypergen.ssh="{ED25519} me"')
     assert state == "ok" and "for this boot only" in message
     assert (host.root / "run/hypergen/ssh/host_ed25519").exists()
+
+
+def test_ssh_goes_on_with_the_keys_that_are_there_now(host: Host) -> None:
+    """What `rc ssh` does, for host_ssh."""
+    host.disks()
+    state = host.root / "host/srv/hypergen"
+    state.mkdir(parents=True)
+    given, run = state / "authorized_keys", host.root / "run/hypergen"
+    _ssh(host, ROOT)
+    host.command("dropbear", f"echo $$ >{run}/ssh.pid; exec sleep 60")
+
+    def again(then: str = "") -> list[str]:
+        host.run(
+            "exec >/dev/null 2>&1; ssh_again; "
+            f"while grep -q '^ssh{chr(9)}waiting' $RUN/host.status; do sleep 0.1; done; {then}"
+        )
+        return host.status()["ssh"]
+
+    given.write_text(f"{ED25519} me\n")
+    assert again() == ["ok", "port 22, SHA256:abc, 1 key"]
+    first = (run / "ssh.pid").read_text()
+    given.write_text(f"{ED25519} me\n{ED25519} you\n")
+    assert again() == ["ok", "port 22, SHA256:abc, 2 keys"]
+    assert len(_authorized(host)) == 2
+    assert first != (run / "ssh.pid").read_text() and not Path(f"/proc/{first.strip()}").exists()
+    loop, server = ((run / name).read_text().strip() for name in ("ssh.loop", "ssh.pid"))
+    given.write_text("# nobody\n")
+    assert again() == ["none", "no key among what is given; host_ssh add KEY adds one"]
+    assert not (host.root / "root/.ssh/authorized_keys").read_text()
+    for pid in (loop, server):
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not Path(f"/proc/{pid}").exists()
 
 
 def test_ssh_says_what_is_wrong(host: Host) -> None:

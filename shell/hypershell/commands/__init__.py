@@ -83,6 +83,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "host_top": ("vm_top", "what the host's CPUs and memory do, live"),
         "host_log": ("host_log", "the messages of the host"),
         "host_net": ("nets", "addresses, routes, name servers"),
+        "host_ssh": ("host_ssh", "who is let in over the network"),
         "host_metrics": ("host_metrics", "print figures of host and VMs for Prometheus"),
         "host_web": ("host_web", "a page for browsers, and an HTTP API"),
         "host_reboot": ("host_power", "end all VMs and reboot the host"),
