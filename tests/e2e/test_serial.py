@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from tests.e2e.bounds import wait
-from tests.e2e.dialogue import Guest, HyperShell
+from tests.e2e.dialogue import Guest, HyperShell, Terminal
 from tests.e2e.files import FILES
 from tests.e2e.host import Host
 
@@ -74,6 +74,49 @@ def test_the_console_passes_every_key_and_replays(host: Host) -> None:
     terminal.press("\x1dd")  # CTRL+] d: a real CTRL+d, which ends the guest's shell
     guest.login(60)
     detach(host)
+
+
+def test_a_full_screen_program_on_the_line_and_on_the_screen(host: Host) -> None:
+    """vi in the guest draws what a terminal of its size shows, and leaves the shell as it was."""
+    vm = host.create(f"{FILES.vmlinux} {FILES.busybox}")
+    guest = attach(host, vm)
+    guest.run("printf 'one\\ntwo\\n' >/root/text")
+    _edit(guest.terminal, 24, ["one", "two"], "three")
+    guest.prompt()
+    assert guest.run("cat /root/text; clear") == ["one", "two", "three"]
+    detach(host)
+    assert host.serial.run("vm_list -q") == [str(vm)]
+    shell = host.keyboard
+    shell.enter(f"vm_console {vm}")
+    shell.see("CTRL+d detaches")
+    guest = Guest(shell.terminal)
+    shell.terminal.press("\r")
+    guest.prompt()
+    _edit(guest.terminal, 25, ["one", "two", "three"], "four")
+    guest.prompt()
+    shell.terminal.press("\x04")
+    shell.see("Detached")
+    assert shell.run("vm_list -q") == [str(vm)]
+    host.command(f"vm_destroy {vm}")
+
+
+def _edit(terminal: Terminal, rows: int, text: list[str], more: str) -> None:
+    """Add a line to /root/text with vi; the screen is right before and after."""
+
+    def shown(lines: list[str], end: str) -> bool:
+        screen = terminal.lines()[-rows:]
+        tildes = ["~"] * (rows - 1 - len(lines))
+        return screen[:-1] == [*lines, *tildes] and screen[-1].startswith(end)
+
+    def show() -> str:
+        return "\n".join(terminal.lines()[-rows:])
+
+    terminal.press("vi /root/text\r")
+    wait("vi's screen", lambda: shown(text, "- /root/text"), 60, last=show)
+    terminal.press("Go")
+    terminal.press(f"{more}\x1b")
+    wait("the new line", lambda: shown([*text, more], "- /root/text [Modified]"), 60, last=show)
+    terminal.press(":wq\r")
 
 
 def test_the_terminal_is_whole_after_the_guest_has_died(host: Host) -> None:

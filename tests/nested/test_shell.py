@@ -143,6 +143,43 @@ def test_a_snapshot_is_many_vms(shell: Shell) -> None:
     ]
 
 
+def test_somebody_without_rights_has_vms_of_their_own(shell: Shell) -> None:
+    """As on an ordinary Linux: a user who may open /dev/kvm, and nothing else."""
+    initrd = shell.nest.initrd(SERVER, "/run/nest/theirs")
+    shell.nest.sh("mkdir -p -m 777 /run/theirs; chown 1000 /host/test/images/a.img")
+    become = "import os; os.setgroups([]); os.setgid(1000); os.setuid(1000)"
+    words = "['hypershell', '--guest-kernel', '/host/test/kernels', '--guest-image', " + (
+        "'/host/test/images', '-c', {!r}]"
+    )
+
+    def run(line: str) -> str:
+        code = f"{become}; os.execvp('hypershell', {words.format(line)})"
+        python = f"HOME=/run/theirs python3.11 -I -S -c {shlex.quote(code)}"
+        return shell.nest.run(python, 90).output
+
+    make = f"vm_create vmlinux a.img --memory 128M --initrd {initrd} --name mine"
+    refused = run(make)
+    assert refused.count("\n") == 1 and "/dev/kvm" in refused, refused
+    shell.nest.sh("chown 1000 /dev/kvm")
+    try:
+        assert "VM 1 (mine) runs" in run(make)
+        folder = "/run/theirs/.cache/hypergen/vm/1"
+        done = shell.nest.run(
+            f"n=0; until grep -aqF ready {folder}/console.log; do [ $n -gt 600 ] && exit 4\n"
+            "n=$((n + 1)); sleep 0.1; done",
+            90,
+        )
+        assert done.status == 0, shell.nest.sh(f"cat {folder}/*.log")
+        told = json.loads(run("vm_info mine --json"))
+        assert told["state"] == "running" and told["pid"]
+        status = shell.nest.sh(f"cat /proc/{told['pid']}/status")
+        for fact in ("Uid:\t1000", "NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"):
+            assert fact in status, status
+        assert "destroyed" in run("vm_destroy mine")
+    finally:
+        shell.nest.sh("chown 0 /dev/kvm; rm -rf /run/theirs")
+
+
 def test_a_power_cut_leaves_every_definition_whole(
     cfg: BuildConfig, overlay: Path, scratch: Path, tmp_path: Path
 ) -> None:
