@@ -83,15 +83,13 @@ def test_a_full_screen_program_on_the_line_and_on_the_screen(host: Host) -> None
     guest.run("printf 'one\\ntwo\\n' >/root/text")
     _edit(guest.terminal, 24, ["one", "two"], "three")
     guest.prompt()
-    assert guest.run("cat /root/text; clear") == ["one", "two", "three"]
+    assert guest.run("cat /root/text") == ["one", "two", "three"]
     detach(host)
     assert host.serial.run("vm_list -q") == [str(vm)]
     shell = host.keyboard
     shell.enter(f"vm_console {vm}")
-    shell.see("CTRL+d detaches")
+    shell.see("root@busybox:/root#")  # the backlog fills the screen
     guest = Guest(shell.terminal)
-    shell.terminal.press("\r")
-    guest.prompt()
     _edit(guest.terminal, 25, ["one", "two", "three"], "four")
     guest.prompt()
     shell.terminal.press("\x04")

@@ -23,6 +23,7 @@ from tests.shell.conftest import HERE, SHELL, Host, scale
 pytestmark = pytest.mark.slow
 
 NOBODY = 65534
+PIPX = Path(sys.executable).parent / "pipx"
 OUTSIDE = ("prompt_toolkit", "wcwidth")
 
 
@@ -181,6 +182,33 @@ def test_the_prompt(machine: Machine) -> None:
     finally:
         child.close()
     assert child.exitstatus == 0
+
+
+@pytest.mark.skipif(not PIPX.exists(), reason="no pipx")
+def test_pipx_installs_it(tmp_path: Path) -> None:
+    """``pipx install ./shell``, as docs/install.md says; the index gives the two dependencies."""
+    source = tmp_path / "shell"  # setuptools writes beside what it builds
+    shutil.copytree(SHELL, source, ignore=shutil.ignore_patterns("__pycache__"))
+    env = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("PYTHON")},
+        **{"HOME": str(tmp_path), "PIPX_HOME": str(tmp_path / "home")},
+        **{"PIPX_BIN_DIR": str(tmp_path / "bin"), "PIPX_MAN_DIR": str(tmp_path / "man")},
+    }
+
+    def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(argv, env=env, cwd="/", capture_output=True, text=True, check=False)
+
+    done = run(PIPX, "install", source)
+    if done.returncode and "No matching distribution" in done.stdout + done.stderr:
+        pytest.skip("the Python packages cannot be fetched here")
+    assert done.returncode == 0, done.stderr
+    told = run(tmp_path / "bin/hypershell", "-c", "version --json")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)["hypershell"]
+    refused = run(tmp_path / "bin/hypershell", "--guest-image", "/none", "-c", "image_list")
+    assert refused.returncode == 2 and "--guest-image /none: no such folder" in refused.stderr
+    assert run(PIPX, "uninstall", "hypershell").returncode == 0
+    assert not list((tmp_path / "bin").iterdir())
 
 
 def test_without_kvm_the_real_vmm_says_so(machine: Machine) -> None:
