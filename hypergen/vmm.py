@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hypergen import progress, run
+from hypergen import ccache, progress, run
 from hypergen.config import TOP, BuildConfig
 from hypergen.stage import Stage
 
@@ -46,12 +46,19 @@ def make(cfg: BuildConfig, target: str = "all") -> Path:
     with stage as todo:
         if todo:
             with progress.step(f"build {built.name}"):
-                run.run(
-                    ["make", "-C", SOURCES, f"O={built.parent}", f"-j{cfg.jobs}", target],
-                    log=cfg.logs / f"vmm-{target}.log",
-                    verbose=cfg.verbose,
-                )
+                compile_in(cfg, built.parent, target, log=cfg.logs / f"vmm-{target}.log")
     return built
+
+
+def compile_in(cfg: BuildConfig, folder: Path, *targets: str, log: Path) -> None:
+    """Run ``vmm/Makefile`` with an output folder of the caller's choice.
+
+    Raises:
+        BuildError: it does not compile.
+    """
+    words = (f"O={folder.resolve()}", f"-j{cfg.jobs}", f"CC={ccache.compiler()}", *targets)
+    env = ccache.environment(cfg, TOP)
+    run.run(["make", "-C", SOURCES, *words], env=env, log=log, verbose=cfg.verbose)
 
 
 def build(cfg: BuildConfig) -> Path:

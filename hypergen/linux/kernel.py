@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypergen import progress, run
+from hypergen import ccache, progress, run
 from hypergen.config import TOP, BuildConfig
 from hypergen.errors import BuildError, UserError
 from hypergen.linux import kconfig, tree
@@ -82,21 +82,14 @@ def environment(cfg: BuildConfig) -> dict[str, str]:
         "TZ": "UTC",
         # Set though empty: else setlocalversion(1) appends "+" inside somebody's git tree.
         "LOCALVERSION": "",
-        "CCACHE_DIR": run.variable("CCACHE_DIR") or str(cfg.cache / "ccache"),
-        "CCACHE_BASEDIR": str(cfg.work),
-        "CCACHE_NOHASHDIR": "1",
-        # Not CCACHE_DEPEND: without a look at the preprocessed text ccache misses the .incbin of
-        # the initramfs and hands out the object of an older one. The name space leaves the
-        # entries behind that were made that way.
-        "CCACHE_NAMESPACE": "hypergen-2",
+        **ccache.environment(cfg, cfg.work),
     }
 
 
 def _make(cfg: BuildConfig, folder: Path, *targets: str) -> list[str | Path]:
     """The command line of Kbuild for the O= folder `folder`."""
     command: list[str | Path] = ["make", "-C", folder.parent, f"O={folder.name}", f"-j{cfg.jobs}"]
-    if run.which("ccache"):
-        command += ["CC=ccache gcc", "HOSTCC=ccache gcc"]
+    command += [f"CC={ccache.compiler()}", f"HOSTCC={ccache.compiler()}"]
     if cfg.verbose:
         command.append("V=1")
     return [*command, *targets]

@@ -19,7 +19,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypergen import config, run
+from hypergen import config
+from hypergen import vmm as vmm_build
 from hypergen.config import TOP, BuildConfig
 from hypergen.guests import ext4
 from tests.bench.overlay import Overlay
@@ -154,8 +155,7 @@ def main(arguments: list[str]) -> int:
         (folder / "tree").mkdir()
         vmm = options.vmm
         if vmm is None:
-            make: list[str | Path] = ["make", "-C", TOP / "vmm", f"O={folder}", f"-j{cfg.jobs}"]
-            run.run(make, log=cfg.logs / "jitter-vmm.log")
+            vmm_build.compile_in(cfg, folder, "all", log=cfg.logs / "jitter-vmm.log")
             vmm = folder / "hg-vmm"
         disk = folder / "disk.img"
         ext4.make(disk, folder / "tree", label="scratch", mib=256, log=cfg.logs / "jitter-fs.log")

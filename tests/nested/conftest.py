@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config, run
+from hypergen import config, run, vmm
 from hypergen.config import BuildConfig
 from hypergen.guests import ext4
 from hypergen.image import debs
@@ -54,8 +54,7 @@ def _vmm(cfg: BuildConfig, folder: Path) -> Path:
     """The VMM of this source tree, which out/bzImage may not hold yet."""
     build = cfg.out / "nested" / "vmm"
     log = cfg.logs / "nested-vmm.log"
-    argv: list[str | Path] = ["make", "-C", TOP / "vmm", f"O={build.resolve()}", f"-j{cfg.jobs}"]
-    run.run([*argv, "all"], log=log)
+    vmm.compile_in(cfg, build, "all", log=log)
     run.run(["strip", "-s", "-o", folder / "hg-vmm", build / "hg-vmm"], log=log)
     return folder / "hg-vmm"
 

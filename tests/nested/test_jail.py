@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from hypergen import run
+from hypergen import run, vmm
 from hypergen.config import BuildConfig
 from tests.bench.overlay import Overlay
 from tests.nested.nest import KERNEL, Nest
@@ -16,12 +16,9 @@ ATTACKER = "/nest/bin/hg-attack"
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """hg-vmm with the attacks of tests/vmm/attack.c, of which each thread makes one."""
     build = cfg.out / "nested" / "vmm"
-    argv = ["make", "-C", "vmm", f"O={build.resolve()}", f"-j{cfg.jobs}", "attack"]
-    run.run(argv, log=cfg.logs / "nested-attack.log")
-    run.run(
-        ["strip", "-s", "-o", build / "hg-attack.stripped", build / "hg-attack"],
-        log=cfg.logs / "nested-attack.log",
-    )
+    log = cfg.logs / "nested-attack.log"
+    vmm.compile_in(cfg, build, "attack", log=log)
+    run.run(["strip", "-s", "-o", build / "hg-attack.stripped", build / "hg-attack"], log=log)
     files.copy(ATTACKER.lstrip("/"), build / "hg-attack.stripped")
 
 

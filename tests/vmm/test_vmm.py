@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config
+from hypergen import config, vmm
 from hypergen.errors import HypergenError
 from hypergen.image import debs
 from tests.vmm import man
@@ -35,14 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def build(out: Path, *targets: str) -> None:
-    done = subprocess.run(
-        ["make", "-j2", "-C", str(VMM), f"O={out}", *targets],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300 * SCALE,
-    )
-    assert done.returncode == 0, done.stderr
+    vmm.compile_in(config.load(), out, *targets, log=out / "make.log")
 
 
 @pytest.fixture(scope="session")
