@@ -14,6 +14,7 @@ import time
 from hypershell import catalog, lifecycle, paths, storage, vm
 from hypershell.choose import choose
 from hypershell.errors import ShellError, UsageError
+from hypershell.progress import Line
 
 _RECORD = "snapshot.json"
 
@@ -106,10 +107,34 @@ def take(one: vm.VM, name: str) -> Snapshot:
 
 def _save(one: vm.VM, folder: str) -> None:
     argv = [paths.vmm(), "--save", f"{folder}/vm", "--run-dir", one.folder]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
+    line = Line()
+    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        said, at = None, 0
+        while said is None:
+            try:
+                said = child.communicate(timeout=0.1)[1]
+            except subprocess.TimeoutExpired:
+                at = max(at, _saved(f"{folder}/vm.part"))  # which is renamed in the end
+                line.bar(f"saving {one.name}", at, one.memory)
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    finally:
+        line.clear()
+    if child.returncode:
+        lines = said.strip().splitlines()
         raise ShellError(f"{one.title}: {lines[-1] if lines else 'hg-vmm --save failed'}")
+
+
+def _saved(folder: str) -> int:
+    """How far into the VM's memory hg-vmm has come: what is zero is passed over, as a hole."""
+    try:
+        with os.scandir(folder) as entries:
+            return max((entry.stat().st_size for entry in entries), default=0)
+    except OSError:
+        return 0
 
 
 def _copy_disk(one: vm.VM, folder: str) -> None:

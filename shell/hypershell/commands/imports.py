@@ -49,6 +49,7 @@ class _Source:
 
     def __init__(self, word: str) -> None:
         self.word, self.size = word, 0
+        self._packed: tuple[int, int] | None = None  # a packed file, and its size
         self._children: list[subprocess.Popen[bytes]] = []
         self.url = word.startswith(("http://", "https://"))
         if word == "-":
@@ -80,7 +81,7 @@ class _Source:
         if self.size:
             os.lseek(packed, 0, os.SEEK_SET)
             self.fd = self._run([*_tool(argv[0]), *argv[1:]], packed)
-            os.close(packed)
+            self._packed = packed, self.size
         else:
             self.fd = self._run([*_tool(argv[0]), *argv[1:]], subprocess.PIPE)
             self._feed(self._children[-1], head, packed)
@@ -115,6 +116,13 @@ class _Source:
         if held:
             yield held
 
+    def place(self, at: int) -> tuple[int, int]:
+        """(done, of how many) bytes when ``at`` have been read; 0 where nobody knows."""
+        if self._packed is None:
+            return at, self.size
+        fd, size = self._packed
+        return os.lseek(fd, 0, os.SEEK_CUR), size  # shared with who unpacks it
+
     def head(self) -> bytes:
         """The first bytes, as many as tell a format."""
         data = b""
@@ -125,6 +133,8 @@ class _Source:
     def end(self) -> None:
         """All programs have done their work, or the import has failed. Raises ShellError."""
         os.close(self.fd)
+        if self._packed is not None:
+            os.close(self._packed[0])
         for child in self._children:
             assert child.stderr is not None
             with child.stderr as pipe:
@@ -157,7 +167,7 @@ def _pour(source: _Source, head: bytes, fd: int, what: str, digest: object) -> i
             digest.update(data)  # type: ignore[attr-defined]
             storage.write_sparse(fd, data, at)
             at += len(data)
-            line.bar(what, at, source.size)
+            line.bar(what, *source.place(at))
     finally:
         line.clear()
     os.ftruncate(fd, at)
