@@ -132,7 +132,11 @@ def help_text(name: str, summary: str, spec: Spec) -> str:
         default = f" (default: {arg.default})" if arg.default else ""
         rows.append((title, arg.text + default))
     width = max(len(title) for title, _ in rows)
-    lines += ["", *(f"  {title.ljust(width)}  {text}" for title, text in rows)]
+    lines.append("")
+    for title, text in rows:
+        first, *more = fill(text, 78 - width - 4)
+        lines.append(f"  {title.ljust(width)}  {first}")
+        lines += [" " * (width + 4) + line for line in more]
     if spec.examples:
         lines += ["", "Examples:"]
         lines += [f"  {command}\n      {text}" for command, text in spec.examples]

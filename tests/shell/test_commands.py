@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypershell.commands import COMMANDS, load
+from hypershell.spec import help_text
 
 from .conftest import Host, scale
 
@@ -314,12 +317,30 @@ def test_program_options(host: Host) -> None:
 
 
 def test_every_command_explains_itself(host: Host) -> None:
-    for line in host.ok("help").splitlines():
-        name = line.split()[0] if line.startswith("  ") else ""
-        if "_" in name or name in ("help", "exit"):
-            page = host.ok(f"help {name}")
-            assert page == host.ok(f"{name} --help") and page.startswith(f"{name} - ")
-            assert max(map(len, page.splitlines())) < 80, page
+    for name, (_, summary) in COMMANDS.items():
+        page = help_text(name, summary, load(name))
+        assert page.startswith(f"{name} - ")
+        assert max(map(len, page.splitlines())) < 80, page
+    for name in ("vm_create", "exit"):
+        page = host.ok(f"help {name}")
+        assert (
+            page
+            == host.ok(f"{name} --help")
+            == help_text(name, COMMANDS[name][1], load(name)) + "\n"
+        )
+
+
+def test_lists_of_commands_fit_a_screen(host: Host) -> None:
+    """80 columns and 25 rows, two of which are the next prompt and the line under it."""
+    everything = host.ok("help")
+    for page in (everything, *(host.ok(f"help {noun}") for noun in ("vm", "host", "image"))):
+        assert len(page.splitlines()) <= 23 and max(map(len, page.splitlines())) < 80, page
+    for name in COMMANDS:
+        assert re.search(rf"\b{name}\b", everything)
+    vms = host.ok("help vm")
+    assert "vm_create " in vms and "vm_snapshot" not in vms
+    assert "More: help snapshots, help definitions" in vms
+    assert "vm_snapshot " in host.ok("help snapshots")
 
 
 def test_the_reader_of_a_list_may_leave(host: Host) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
+from fcntl import ioctl
 from functools import partial
 from pathlib import Path
 
@@ -312,6 +315,28 @@ def test_every_kind_of_terminal(host: Host, open_terminal: Open, term: str) -> N
     assert all(byte < 127 for byte in printable), "more than a VT's font can show"
     terminal.type("exit\r")
     assert terminal.wait() == 0
+
+
+@pytest.mark.parametrize("term", ["linux", "vt220", "dumb"])
+def test_watch_goes_on_until_a_key(host: Host, open_terminal: Open, term: str) -> None:
+    terminal = open_terminal(env={"TERM": term})
+    terminal.expect(PROMPT)
+    terminal.type("watch --every 0.1 vm_list -q\r")
+    terminal.expect("every 0.1s: vm_list -q")
+    assert host.ok("vm_create 1 1 -q") == "1\n"
+    terminal.until(lambda: "\n1\n" in terminal.text() + "\n", "the VM")
+    if term != "dumb":
+        terminal.expect("q leaves")
+        ioctl(terminal.slave, termios.TIOCSWINSZ, struct.pack("4H", 10, 20, 0, 0))
+        mark = len(terminal.raw)
+        terminal.until(lambda: b"every 0.1s: vm_list\x1b[K" in terminal.raw[mark:], "20 columns")
+    terminal.type("q" if term == "vt220" else "\x03")
+    terminal.screen.reset()
+    terminal.type("version -h\r")
+    terminal.expect("version - ")
+    terminal.type("exit\r")
+    assert terminal.wait() == 0
+    assert terminal.modes() == terminal.before
 
 
 def test_hanging_up_ends_the_shell(host: Host) -> None:

@@ -35,11 +35,20 @@ def overview() -> str:
     return "\n".join(lines) + "\n" + _KEYS
 
 
+_ROWS = 22
+"""Lines of a screen that a list may take, so that what is typed next stays on it."""
+
+
 def _about(word: str) -> str:
     """The commands of a noun (``vm``) or of a group, each with what it does."""
     found = GROUPS.get(word) or {n: e for n, e in COMMANDS.items() if n.startswith(word + "_")}
+    more = ""
+    if len(found) > _ROWS and word not in GROUPS:
+        first, *others = [name for name, group in GROUPS.items() if group.keys() & found.keys()]
+        found = {name: entry for name, entry in GROUPS[first].items() if name in found}
+        more = f"\n\nMore: {', '.join(f'help {name}' for name in others)}"
     width = max(map(len, found), default=0)
-    return "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in found.items())
+    return "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in found.items()) + more
 
 
 def _schema(word: str | None) -> int:
