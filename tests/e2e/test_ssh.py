@@ -9,6 +9,8 @@ import json
 import re
 import shlex
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -228,6 +230,32 @@ def test_nothing_but_the_shell(far: tuple[Host, Workstation]) -> None:
         forward.kill()
         said = forward.communicate()[1]
     assert "prohibited" in said or "open failed" in said, said
+
+
+def test_tls_ends_in_the_host(far: tuple[Host, Workstation]) -> None:
+    """hg-tls in its sandbox, before a server that answers with what it was sent."""
+    host, user = far
+    serve = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/run/s'); s.listen()\n"
+    serve += "while 1: c = s.accept()[0]; c.sendall(c.recv(99).upper()); c.close()"
+    host.rescue.run(f"python3.11 -I -S -c {shlex.quote(serve)} >/dev/null 2>&1 & echo $! >/run/pid")
+    host.rescue.run("until [ -S /run/s ]; do sleep 0.1; done", 30)
+    files = "--connect /run/s --certificate /run/cert.pem --key /run/key.pem --make box"
+    host.rescue.run(f"hg-tls --listen {hosts.RELAY_PORT} {files} >/run/said 2>&1 &")
+    said = wait("hg-tls", lambda: host.rescue.run("cat /run/said"), 30)
+    assert said.startswith(f"listening on [::]:{hosts.RELAY_PORT}, certificate SHA-256 "), said
+    (user.folder / "cert.pem").write_text(host.rescue.run("cat /run/cert.pem"))
+    context = ssl.create_default_context(cafile=str(user.folder / "cert.pem"))
+    for _ in range(3):
+        plain = socket.create_connection(("127.0.0.1", host.port), bound(30))
+        with context.wrap_socket(plain, server_hostname="box") as client:
+            client.sendall(b"hello")
+            assert (client.recv(99), client.recv(99)) == (b"HELLO", b"")
+    status = host.rescue.run(
+        "cat /proc/$(pidof hg-tls | tr ' ' '\\n' | sort -n | tail -n 1)/status"
+    )
+    assert re.search(r"Seccomp:\s+2", status)
+    host.rescue.run("killall hg-tls; kill $(cat /run/pid)")
+    assert host.rescue.run("pidof hg-tls || echo none").strip() == "none"
 
 
 def test_keys_come_and_go_and_outlive_a_reboot(far: tuple[Host, Workstation]) -> None:
