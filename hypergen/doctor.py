@@ -83,6 +83,7 @@ NEEDS = (
     Need("build", "/usr/include/liburing.h", "liburing-dev", "disk I/O in the VMM (static)"),
     Need("build", "/usr/include/zlib.h", "zlib1g-dev", "unikernels' archives in the VMM (header)"),
     Need("build", "/usr/include/mbedtls/ssl.h", "libmbedtls-dev", "TLS in hg-tls (static)"),
+    Need("build", "npm", "npm", "fetches xterm.js, the terminal of the page's consoles"),
     Need("build", "dpkg-deb", "dpkg", "unpacks CPython, busybox and lvm2 for the initramfs"),
     Need("run", "qemu-system-x86_64", "qemu-system-x86", "the machine that `run` boots"),
     Need(
@@ -104,6 +105,7 @@ NEEDS = (
     Need("guest", "fakeroot", "fakeroot", "keeps the owners of files when built without root"),
     Need("guest", "newuidmap", "uidmap", "lets mmdebstrap work without root"),
     Need("test", "busybox", "busybox", "runs the host's start-up scripts as the image does"),
+    Need("test", "chromium|chromium-browser|google-chrome", "chromium", "looks at the page"),
     Need("test", "ssh", "openssh-client", "goes to the host as a person at a workstation does"),
     Need("test", "grub-script-check", "grub-common", "checks the rendered GRUB files"),
     Need("bench", "qemu-system-x86_64", "qemu-system-x86", "the machine that counts instructions"),

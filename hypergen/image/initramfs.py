@@ -16,12 +16,12 @@ from typing import Any
 from hypergen import __version__, progress, run
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
-from hypergen.image import debs, elf, pystdlib
+from hypergen.image import debs, elf, npm, pystdlib
 from hypergen.image.cpio import Archive
 from hypergen.image.manifest import Manifest, load
 from hypergen.stage import Stage, tree_files
 
-_TOOL = ("cpio", "debs", "elf", "initramfs", "manifest", "pystdlib")
+_TOOL = ("cpio", "debs", "elf", "initramfs", "manifest", "npm", "pystdlib")
 """Modules of this tool that determine the archive."""
 
 _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
@@ -72,6 +72,12 @@ class _Composer:
                 if not path.is_file():
                     raise UserError(f"manifest.toml: package {package.name} has no file /{source}")
                 self._put(package.name, target, path.read_bytes(), 0o755)
+
+    def npm(self) -> None:
+        for package in self.manifest.npm:
+            path = npm.archive(self.cfg, package.name, package.version, package.sha256)
+            for source, target in package.files:
+                self._put(package.name, target, npm.member(path, source))
 
     def applets(self) -> None:
         busybox = self.manifest.busybox
@@ -156,6 +162,11 @@ class _Composer:
             for module in group:
                 place = f"{module.place}.pyc"
                 self._put(item, f"{library}/{place}", compiled[place])
+        for package in self.manifest.python_packages:
+            base = (self.trees[package.deb] if package.deb else self.cfg.top) / package.folder
+            for source in pystdlib.package_data(package.name, base, package.data):
+                place = f"{library}/{package.name}/{source.relative_to(base).as_posix()}"
+                self._put(package.name, place, source.read_bytes())
         for name in self.manifest.extensions:
             self._put("python extensions", *self._extension(name, roots), 0o644)
 
@@ -276,6 +287,7 @@ def _compose(
     composer = _Composer(cfg, manifest, trees)
     composer.layout()
     composer.packages()
+    composer.npm()
     composer.applets()
     composer.programs(built)
     composer.python()

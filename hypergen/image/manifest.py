@@ -6,6 +6,8 @@ The tables (all paths relative to the root of the image unless said otherwise):
 - ``format``: 1.
 - ``[[package]]``: ``name`` of a Debian package, ``why``, optional ``files``, each ``"from"`` or
   ``"from -> to"``.
+- ``[[npm]]``: ``name``, ``version`` and ``sha256`` of a package of npm, ``why``, and ``files`` as
+  ``"from -> to"``.
 - ``[[compile]]``: ``sources`` (C files and linker scripts of the room) become the program ``to``;
   ``why``; optional ``libraries``, names of archives of the build machine that go into it.
 - ``[[shim]]``: ``name`` (``shims/NAME.c`` and ``.map``) and ``soname`` of a small library.
@@ -14,12 +16,13 @@ The tables (all paths relative to the root of the image unless said otherwise):
   (``[path, "c" or "b", major, minor, mode]``).
 - ``[busybox]``: ``path`` of busybox and its ``applets``.
 - ``[python]``: ``interpreter``, ``library``, ``stdlib``, ``exclude``, ``extensions``; and
-  ``[[python.package]]`` with ``name``, ``from``, optional ``deb`` (else the source tree) and
-  ``exclude``.
+  ``[[python.package]]`` with ``name``, ``from``, optional ``deb`` (else the source tree),
+  ``exclude`` and ``data`` (patterns of files that are no modules).
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +39,16 @@ class Package:
     """A Debian package and the (path in it, path in the image) pairs wanted from it."""
 
     name: str
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class NpmPackage:
+    """A package of npm and the (path in it, path in the image) pairs wanted from it."""
+
+    name: str
+    version: str
+    sha256: str
     files: tuple[tuple[str, str], ...]
 
 
@@ -60,6 +73,7 @@ class PythonPackage:
     deb: str
     folder: str
     exclude: tuple[str, ...]
+    data: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class Manifest:
     """The whole file."""
 
     packages: tuple[Package, ...]
+    npm: tuple[NpmPackage, ...]
     compiled: tuple[Program, ...]
     shims: tuple[tuple[str, str], ...]
     built: tuple[tuple[str, str], ...]
@@ -161,6 +176,18 @@ def _packages(top: _Table) -> tuple[Package, ...]:
     return tuple(found.values())
 
 
+def _npm(top: _Table) -> tuple[NpmPackage, ...]:
+    found = []
+    for table in top.tables("npm"):
+        table.text("why")
+        name, version, sha256 = table.text("name"), table.text("version"), table.text("sha256")
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise table.fail("sha256", "must be 64 hexadecimal digits")
+        found.append(NpmPackage(name, version, sha256, table.arrows("files", needed=True)))
+        table.done()
+    return tuple(found)
+
+
 def _nodes(layout: _Table) -> tuple[Node, ...]:
     nodes: list[Node] = []
     for item in layout.items("nodes"):
@@ -183,7 +210,13 @@ def _python_packages(python: _Table, debs: set[str]) -> tuple[PythonPackage, ...
         if deb and deb not in debs:
             raise table.fail("deb", f"{deb!r} is not among the packages")
         packages.append(
-            PythonPackage(table.text("name"), deb, table.text("from"), table.texts("exclude"))
+            PythonPackage(
+                table.text("name"),
+                deb,
+                table.text("from"),
+                table.texts("exclude"),
+                table.texts("data"),
+            )
         )
         table.done()
     return tuple(packages)
@@ -228,6 +261,7 @@ def load(file: Path) -> Manifest:
     packages = _packages(top)
     manifest = Manifest(
         packages=packages,
+        npm=_npm(top),
         compiled=_compiled(top),
         shims=_pairs(top, "shim", "name", "soname"),
         built=_pairs(top, "built", "from", "to"),

@@ -147,6 +147,21 @@ def package_modules(name: str, folder: Path, exclude: Iterable[str]) -> list[Mod
     return modules
 
 
+def package_data(name: str, folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files of a package folder that match `patterns`, in the order of their names.
+
+    Raises:
+        UserError: a pattern that matches nothing.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        matching = {path for path in folder.glob(pattern) if path.is_file()}
+        if not matching:
+            raise UserError(f"manifest.toml: python package {name}: no file {pattern!r}")
+        found |= matching
+    return sorted(found)
+
+
 def compile_modules(
     cfg: BuildConfig, interpreter: Interpreter, modules: Sequence[Module], library: str
 ) -> dict[str, bytes]:

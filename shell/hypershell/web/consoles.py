@@ -31,7 +31,7 @@ class Console:
         self._plain = qmp.connect(folder, "console.sock")
         self._control: qmp.Connection | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._panicked = asyncio.Event()
+        self._panicked, self._attached = asyncio.Event(), asyncio.Event()
         with contextlib.suppress(OSError):  # without it panics go unnoticed; ends do not
             self._control = qmp.Connection(folder)
 
@@ -69,6 +69,7 @@ class Console:
         reader, self._writer = await asyncio.open_unix_connection(sock=self._plain)
         if self._control is not None and self._mode:
             self._control.send(_MODES[self._mode])
+        self._attached.set()
         return reader
 
     async def _from_guest(self, socket: websocket.Socket) -> None:
@@ -104,6 +105,7 @@ class Console:
         return str(catalog.read_json(self._folder + "/exit.json").get("reason") or "")
 
     async def _from_browser(self, socket: websocket.Socket) -> None:
+        await self._attached.wait()
         while True:
             message = await socket.receive()
             if self._mode == "look":

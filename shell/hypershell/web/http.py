@@ -108,7 +108,9 @@ class Wire:
         """Write, and wait until the peer has taken most of it. Raises Gone."""
         self._writer.write(data)
         try:
-            await asyncio.wait_for(self._writer.drain(), SEND_TIMEOUT * paths.timeout_scale())
+            # Not wait_for(): CPython 3.11's can lose a cancellation (issue 86296).
+            async with asyncio.timeout(SEND_TIMEOUT * paths.timeout_scale()):
+                await self._writer.drain()
         except (TimeoutError, OSError) as error:
             raise Gone from error
 
@@ -161,18 +163,21 @@ async def read_request(wire: Wire) -> Request | None:
     scale = paths.timeout_scale()
     if not wire.buffer:
         try:
-            await asyncio.wait_for(wire.fill(), IDLE_TIMEOUT * scale)
+            async with asyncio.timeout(IDLE_TIMEOUT * scale):
+                await wire.fill()
         except (TimeoutError, Gone):
             return None
     try:
-        head = await asyncio.wait_for(_head(wire), HEAD_TIMEOUT * scale)
+        async with asyncio.timeout(HEAD_TIMEOUT * scale):
+            head = await _head(wire)
         request = parse_head(head)
         size = body_size(request)
         if request.fields.get("expect", "").lower() == "100-continue" and size:
             await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif "expect" in request.fields and size:
             raise HttpError(417, "of expectations only 100-continue is met")
-        request.body = await asyncio.wait_for(wire.exactly(size), BODY_TIMEOUT * scale)
+        async with asyncio.timeout(BODY_TIMEOUT * scale):
+            request.body = await wire.exactly(size)
     except TimeoutError as error:
         raise HttpError(408, "the request did not come to its end in time") from error
     return request

@@ -236,17 +236,18 @@ class Server:
         if request.path == _API + "live":
             works.append(until_gone(socket))
         tasks = [asyncio.ensure_future(work) for work in works]
+        code, why = websocket.NORMAL, ""
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            await socket.close()
         except websocket.ProtocolError as error:
-            await socket.close(error.code, str(error))
+            code, why = error.code, str(error)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await socket.finish(code, why)
 
 
 def _only(request: Request, *methods: str) -> None:
@@ -308,4 +309,5 @@ async def serve(listener: int, gate: auth.Gate, parent: int) -> None:
         await stop.wait()
         loop.remove_reader(parent)
         on.close()
-        await asyncio.wait_for(server.close(), 10 * paths.timeout_scale())
+        async with asyncio.timeout(10 * paths.timeout_scale()):
+            await server.close()

@@ -14,6 +14,7 @@ from hypershell.web.http import Gone, HttpError, Request, Wire, head_of
 
 MESSAGE_LIMIT = 65536  # bytes of a message to us, all its fragments together
 PING_EVERY = 20.0  # seconds of silence after which the peer is asked whether it lives
+_CLOSE_TIMEOUT = 3.0
 DEAD_AFTER = 65.0  # seconds of silence after which it does not
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -72,7 +73,7 @@ class Socket:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._heard = time.monotonic()
-        self._closed = False
+        self._closed = self._ended = False  # we have sent, we have had a close frame
 
     async def receive(self) -> str | bytes:
         """The next message; pings are answered. Raises Gone at its end, ProtocolError."""
@@ -83,7 +84,7 @@ class Socket:
                 await self._answer_close(data)
                 raise Gone
             if opcode in (PING, PONG):
-                if opcode == PING:
+                if opcode == PING and not self._closed:
                     await self._send(PONG, data)
                 continue
             if (opcode == 0) != (kind != 0):
@@ -119,6 +120,7 @@ class Socket:
         if not (code in (1000, 1001, 1002, 1003, *range(1007, 1012)) or 3000 <= code < 5000):
             raise ProtocolError(PROTOCOL, "a close frame with a status that none may send")
         _text(data[2:])
+        self._ended = True
         await self.close(code)
 
     async def send(self, message: str | bytes) -> None:
@@ -147,6 +149,20 @@ class Socket:
             with contextlib.suppress(Gone):
                 await self._send(CLOSE, code.to_bytes(2, "big") + text)
             self._closed = True
+
+    async def finish(self, code: int = NORMAL, why: str = "") -> None:
+        """Close, and hang up only when the peer has closed, too (§7.1.1), or takes too long.
+
+        Hung up on at once, it could lose what it has not read yet.
+        """
+        await self.close(code, why)
+        with contextlib.suppress(Gone, ProtocolError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT * paths.timeout_scale()):
+                await self._discard()
+
+    async def _discard(self) -> None:
+        while not self._ended:
+            await self.receive()
 
     async def keep_alive(self) -> None:
         """Ping a peer that is silent; returns when it stays so, or is gone."""
