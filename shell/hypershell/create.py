@@ -229,7 +229,8 @@ def launch(
 def failure(code: int, reason: str) -> ShellError:
     """hg-vmm's own line, and what to do when the host cannot virtualise."""
     text = reason or f"hg-vmm ended with status {code} without a word"
-    if "kvm" in text.lower() and (advice := host.kvm_advice()):
+    advised = "group kvm" in text  # by hg-vmm itself
+    if "kvm" in text.lower() and not advised and (advice := host.kvm_advice()):
         text += f"; {advice}"
     return UsageError(text) if code == 2 else ShellError(text)
 

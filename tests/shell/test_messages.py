@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypershell import app, isles, lifecycle, qcow2, start, vm
-from hypershell.commands import definitions, host_power, vm_console, vm_debug
+from hypershell.commands import definitions, host_log, host_power, vm_console, vm_debug
 from hypershell.errors import ShellError, UsageError
 from hypershell.web import keeper
 
@@ -154,13 +154,14 @@ def test_a_vmm_that_says_nothing(host: Host, says: Says) -> None:
         isles.sweep()
 
 
-def test_the_host_itself(
-    says: Says, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(host_power, "MARK", str(tmp_path))
-    monkeypatch.setattr(host_power.os, "kill", _unsay("Operation not permitted"))  # type: ignore[attr-defined]
-    assert "cannot signal PID 1: Operation not permitted" in says("host_reboot", 1)
-    monkeypatch.undo()
+def test_the_host_itself(says: Says, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(host_power, "MARK", str(tmp_path))
+        patch.setattr(host_power.os, "kill", _unsay("Operation not permitted"))  # type: ignore[attr-defined]
+        assert "cannot signal PID 1: Operation not permitted" in says("host_reboot", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(host_log.os, "open", _unsay("Operation not permitted"))  # type: ignore[attr-defined]
+        assert "only root may read the kernel's messages here" in says("host_log", 1)
 
 
 def test_a_web_server_that_will_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def _log(args: Namespace, _: Context) -> int:
     keep = parse_lines(args.lines)
     try:
         fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise ShellError("only root may read the kernel's messages here") from error
     except OSError as error:
         raise ShellError(f"the kernel's messages: {error.strerror}") from error
     worst = _LEVELS.index(args.level)
