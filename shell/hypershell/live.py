@@ -62,4 +62,9 @@ def _leave(seconds: float) -> bool:
     poll.register(0, select.POLLIN)
     if not poll.poll(seconds * 1000):
         return False
-    return os.read(0, 16)[:1] in (b"q", b"Q", b"\x03", b"\x04", b"\x1b", b"")
+    key = os.read(0, 1)  # what is typed behind it is for the prompt
+    while key == b"\x1b" and poll.poll(0):
+        more = os.read(0, 1)
+        if not more or more not in b"[O;0123456789":
+            break  # the end of an arrow's sequence, or of everything
+    return key in (b"q", b"Q", b"\x03", b"\x04", b"\x1b", b"")

@@ -219,8 +219,12 @@ def test_a_server_that_does_not_start_is_said(
     assert run(f"host_ssh add {key('x')}") == 1
     assert "/no/rc: No such file" in capfd.readouterr().err
     monkeypatch.setattr(paths, "on_host", lambda: False)
-    assert run("host_ssh") == 1
+    assert run(f"host_ssh add {key('y')}") == 1
     assert "this is not a hyper-gen host" in capfd.readouterr().err
+    far.effective.write_text(ME + "\n")  # somebody else's
+    assert run("host_ssh --json") == 0
+    value = check("host_ssh", capfd.readouterr().out)
+    assert isinstance(value, dict) and (value["state"], value["keys"]) == ("none", [])
 
 
 def test_a_power_cut_leaves_the_old_keys_or_the_new(

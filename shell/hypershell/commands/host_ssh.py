@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 RC = "/etc/hypergen/rc"
 _WAIT = 20.0  # seconds until the server has said whether it listens
 _GIVEN = "kernel command line"
+_NO_HOST = "this is not a hyper-gen host: its own SSH server has its own keys"
 
 
 def _known() -> list[tuple[sshkeys.Key, str]]:
     """Every key that is let in, and where it is from."""
+    if not paths.on_host():
+        return []
     kept = sshkeys.keys(sshkeys.read(sshkeys.path()))
     there = {key.blob for key in kept}
     given = sshkeys.keys(sshkeys.read(sshkeys.EFFECTIVE))
@@ -35,6 +38,9 @@ def _known() -> list[tuple[sshkeys.Key, str]]:
 
 
 def _topic() -> tuple[str, str]:
+    """State and message."""
+    if not paths.on_host():
+        return "none", _NO_HOST
     for topic, state, message in status.topics():
         if topic == "ssh":
             return state, message
@@ -174,8 +180,8 @@ def _list(args: Namespace) -> int:
 
 
 def _run(args: Namespace, _: Context) -> int:
-    if not paths.on_host():
-        raise ShellError("this is not a hyper-gen host: its own SSH server has its own keys")
+    if not paths.on_host() and args.what in ("add", "rm"):
+        raise ShellError(_NO_HOST)
     if args.what == "add":
         return _add(args.key)
     if args.what == "rm":
