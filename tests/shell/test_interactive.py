@@ -317,6 +317,32 @@ def test_every_kind_of_terminal(host: Host, open_terminal: Open, term: str) -> N
     assert terminal.wait() == 0
 
 
+def test_the_prompt_follows_the_terminals_size(host: Host, open_terminal: Open) -> None:
+    """Before the line editor is there and with it."""
+    host.ok("vm_create 1 1 --name a-long-name-of-a-vm -q")
+    terminal = open_terminal()
+
+    def resize(rows: int, columns: int) -> None:
+        terminal.screen.resize(rows, columns)
+        ioctl(terminal.slave, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+        os.killpg(terminal.process.pid, signal.SIGWINCH)
+
+    terminal.prompt()
+    resize(12, 40)
+    terminal.type("vm_list\r")
+    terminal.until(lambda: "a-long" in terminal.text() and terminal.at_prompt(), "a narrow table")
+    assert "a-long-name-of-a-vm" not in terminal.text()
+    terminal.type("help")
+    resize(25, 100)
+    terminal.type("\x15vm_list\r")
+    terminal.until(
+        lambda: "a-long-name-of-a-vm  running" in terminal.text() and terminal.at_prompt(),
+        "a wide table",
+    )
+    terminal.type("exit\r")
+    assert terminal.wait() == 0
+
+
 @pytest.mark.parametrize("term", ["linux", "vt220", "dumb"])
 def test_watch_goes_on_until_a_key(host: Host, open_terminal: Open, term: str) -> None:
     terminal = open_terminal(env={"TERM": term})

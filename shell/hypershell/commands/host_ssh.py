@@ -219,6 +219,7 @@ too.""",
             ("host_ssh", "who is let in, and the host key's fingerprint"),
             ("host_ssh add /media/usb/id_ed25519.pub", "a file"),
             ("host_ssh add ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… me@desk", "as it was pasted"),
+            ("host_ssh add -", "as in: ssh root@host host_ssh add - <new.pub"),
             ("host_ssh rm me@desk", "by its name or its fingerprint"),
         ],
     )
