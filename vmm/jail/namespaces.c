@@ -21,13 +21,30 @@ static const struct {
 	int flag;
 	const char *name;
 } kinds[] = {
-	{CLONE_NEWNET, "a network namespace"},
 	{CLONE_NEWIPC, "an IPC namespace"},
 	{CLONE_NEWUTS, "a UTS namespace"},
 	{CLONE_NEWCGROUP, "a cgroup namespace"},
 };
 
 #define MOUNT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/*
+ * The empty network namespace that hyper-gen's PID 1 keeps for all VMs (initramfs/init.c): to make
+ * one of their own takes as long as all else here.  It is root's, in a folder that is root's; who
+ * may not enter it, or finds none, makes one.
+ */
+#define NO_NETWORK "/run/hypergen/no-network"
+
+static void leave_network(void)
+{
+	int fd = open(NO_NETWORK, O_RDONLY | O_CLOEXEC);
+	bool left = fd >= 0 && setns(fd, CLONE_NEWNET) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	if (!left && unshare(CLONE_NEWNET))
+		jail_lacks("a network namespace");
+}
 
 /* Who has no power over namespaces gets it inside a user namespace, where it means nothing. */
 static bool needs_user_namespace(void)
@@ -115,6 +132,7 @@ int namespaces_enter(const char *run_dir, struct error *e)
 
 	if (run_dir && !realpath(run_dir, home))
 		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
+	leave_network();
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (unshare(kinds[i].flag))
 			jail_lacks(kinds[i].name);
