@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hypergen import config
 from hypergen.errors import HypergenError
-from tests.bench import groups, profile
+from tests.bench import groups, profile, rig
 from tests.bench.groups import Figure
 
 
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--vmm", type=Path, help="measure this hg-vmm, not the one in bzImage")
     parser.add_argument("--init", type=Path, help="and this PID 1")
+    parser.add_argument("--cpu", default=rig.CPU, help="the measured machine's, QEMU's name for it")
     parser.add_argument(
         "--profile", metavar="VMM", help="where the instructions of VMM's start go, and no table"
     )
@@ -48,15 +49,17 @@ def main(arguments: list[str]) -> int:
     try:
         if chosen.profile:
             kind = chosen.only[0] if chosen.only else "start"
-            report = groups.profile(cfg, kind, chosen.profile, chosen.vmm)
+            report = groups.profile(cfg, kind, chosen.profile, chosen.vmm, chosen.cpu)
             print(profile.text(cfg, report, kind, chosen.profile, chosen.vmm), end="")
             return 0
-        rows, report = groups.measure(cfg, names, chosen.vmm, chosen.init)
+        rows, report = groups.measure(cfg, names, chosen.vmm, chosen.init, chosen.cpu)
     except HypergenError as error:
         print(error.message, *error.tail, error.hint or "", sep="\n", file=sys.stderr)
         return error.exit_code
     for name, output in report.failures.items():
         print(f"failed: {name}: {output}", file=sys.stderr)
+    for text in report.repeated:
+        print(f"begun again: {text}", file=sys.stderr)
     if not chosen.only:
         (cfg.out / "bench.md").write_text(table(rows), "utf-8")
         data = json.dumps([asdict(row) for row in rows], indent=1)

@@ -368,12 +368,12 @@ GROUPS = {
 }
 
 
-def _guest_archive(cfg: BuildConfig, name: str, program: str) -> Path:
+def _guest_archive(
+    cfg: BuildConfig, program: str, sources: list[str], flags: tuple[str, ...]
+) -> Path:
     archive = Overlay()
-    archive.copy(
-        "init", rig.compile_c(cfg, program, [f"{program}.c", "guest_console.c"], rig.STATIC)
-    )
-    return archive.write(cfg.out / "bench" / name)
+    archive.copy("init", rig.compile_c(cfg, program, sources, flags))
+    return archive.write(cfg.out / "bench" / f"{program}.cpio")
 
 
 def _host(cfg: BuildConfig, init: Path | None) -> Overlay:
@@ -390,8 +390,8 @@ def prepare(
     """The overlay for all groups; `hg_vmm` takes the place of the shipped program."""
     overlay = _host(cfg, init)
     files = {
-        "guest.cpio": _guest_archive(cfg, "guest.cpio", "guest_init"),
-        "io.cpio": _guest_archive(cfg, "io.cpio", "guest_io"),
+        "guest.cpio": _guest_archive(cfg, "guest_init", ["guest_init.c"], rig.FREESTANDING),
+        "io.cpio": _guest_archive(cfg, "guest_io", ["guest_io.c", "guest_console.c"], rig.STATIC),
         "tiny": rig.compile_c(cfg, "tiny", ["tiny.S"], rig.TINY),
         **build_all(cfg.out / "bench", "hello"),
     }
@@ -403,18 +403,18 @@ def prepare(
     return overlay, vmms
 
 
-def profile(cfg: BuildConfig, name: str, vmm: str, hg_vmm: Path | None) -> Report:
+def profile(cfg: BuildConfig, name: str, vmm: str, hg_vmm: Path | None, cpu: str) -> Report:
     """Measure one group with one VMM only: its report."""
     overlay, vmms = prepare(cfg, hg_vmm)
     plan = GROUPS[name].plan
     if plan is None or vmm not in (known.name for known in vmms):
         raise UserError(f"no profile of {name}, {vmm}", hint="a name of the table's")
     lines = plan([known for known in vmms if known.name == vmm])
-    return rig.observe(cfg, "profile", overlay, lines, GROUPS[name].memory, 3600)
+    return rig.observe(cfg, "profile", overlay, lines, GROUPS[name].memory, 3600, cpu)
 
 
 def measure(
-    cfg: BuildConfig, names: list[str], hg_vmm: Path | None, init: Path | None
+    cfg: BuildConfig, names: list[str], hg_vmm: Path | None, init: Path | None, cpu: str
 ) -> tuple[list[Figure], Report]:
     """Measure the groups; the rows, and what those of the one nested host were made of.
 
@@ -422,13 +422,13 @@ def measure(
     """
     rows: list[Figure] = []
     if "host" in names:
-        rows += _host_figures(cfg, rig.observe(cfg, "alone", _host(cfg, init), [], 1024, 600))
+        rows += _host_figures(cfg, rig.observe(cfg, "alone", _host(cfg, init), [], 1024, 600, cpu))
     groups = [GROUPS[name] for name in names if name != "host"]
     report = Report()
     if any(group.plan for group in groups):
         overlay, vmms = prepare(cfg, hg_vmm, init)
         plan = [line for group in groups if group.plan for line in group.plan(vmms)]
         memory = max(group.memory for group in groups)
-        report = rig.observe(cfg, "host", overlay, plan, memory, 3600)
+        report = rig.observe(cfg, "host", overlay, plan, memory, 7200, cpu)
     rows += [figure for group in groups for figure in group.figures(cfg, report)]
     return rows, report

@@ -31,10 +31,14 @@ HERE = Path(__file__).resolve().parent
 KERNEL_ENTRY = 0x10200
 """Where QEMU's loader jumps: the real-mode code of a bzImage, one sector in (boot protocol)."""
 
+CPU = "max,+svm"
+"""The measured machine's; what else it may be is in docs/performance.md ("What is counted")."""
+
 APPEND = "rdinit=/bench/runner console=tty0 hypergen.shell=tty3 norandmaps"
 WARNINGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 STATIC = (*WARNINGS, "-static")
 PLUGIN = (*WARNINGS, "-shared", "-fPIC")
+FREESTANDING = (*WARNINGS, "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector")
 TINY = ("-nostdlib", "-static", "-Wl,--build-id=none,-Ttext-segment=0x1000000")
 
 
@@ -69,6 +73,7 @@ class Report:
         values: single figures by name.
         rows: (first word, second word) of a line → its numbers, one entry a line.
         failures: the last output of what did not get there, by program.
+        repeated: the same, of what got there when it was begun again.
         symbols: functions of the host's kernel → their addresses.
         stretches: what the plugin counted.
     """
@@ -78,6 +83,20 @@ class Report:
     failures: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, int] = field(default_factory=dict)
     stretches: list[Stretch] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    _attempt: tuple[int, dict[tuple[str, str], int], dict[str, str]] = (0, {}, {})
+
+    def _void(self) -> None:
+        """What has come since the last attempt began does not count; the plugin counted it."""
+        stretches, rows, failures = self._attempt
+        for stretch in self.stretches[stretches:]:
+            stretch.kind = "void"
+        for key in self.rows:
+            del self.rows[key][rows.get(key, 0) :]
+        self.rows = {key: lines for key, lines in self.rows.items() if lines}
+        now = self.failures.items() - failures.items()
+        self.repeated += [f"{name}: {output}" for name, output in now]
+        self.failures = failures
 
     def line(self, text: str) -> None:
         """Take in one line of the observer's."""
@@ -86,6 +105,11 @@ class Report:
         if key == "failed":
             name, _, output = rest.partition(" ")
             self.failures[name] = output
+        elif key == "attempt":
+            rows = {key: len(lines) for key, lines in self.rows.items()}
+            self._attempt = len(self.stretches), rows, dict(self.failures)
+        elif key == "void":
+            self._void()
         elif key == "stretch":
             self.stretches.append(Stretch(words[0], words[1]))
         elif key == "symbol":
@@ -134,17 +158,17 @@ def compile_c(cfg: BuildConfig, target: str, sources: list[str], flags: tuple[st
 def observer(cfg: BuildConfig) -> Overlay:
     """An overlay with the observer in it."""
     overlay = Overlay()
-    sources = ["runner.c", "vms.c", "work.c", "net.c"]
+    sources = ["runner.c", "vms.c", "work.c", "many.c", "net.c"]
     overlay.copy("bench/runner", compile_c(cfg, "runner", sources, STATIC))
     return overlay
 
 
-def _machine(cfg: BuildConfig, overlay: Path, memory: int, debugger: Path) -> list[str]:
+def _machine(cfg: BuildConfig, overlay: Path, memory: int, debugger: Path, cpu: str) -> list[str]:
     return [
         *(qemu.PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", "-m", f"{memory}M"),
         *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"),
         # The CPU's own random numbers and the clock are the same in each run.
-        *("-cpu", "max,+svm", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
+        *("-cpu", cpu, "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
         *("-vga", "std", "-display", "none", "-nic", "none", "-no-reboot"),
         *("-kernel", str(cfg.out / "bzImage"), "-initrd", str(overlay), "-append", APPEND),
         *("-gdb", f"unix:{debugger},server=on,wait=off", "-serial", FIRST_SERIAL),
@@ -159,12 +183,14 @@ def observe(
     plan: list[list[str]],
     memory: int,
     seconds: float,
+    cpu: str = CPU,
 ) -> Report:
     """Boot bzImage with `overlay`, let the observer carry out `plan`, read its report.
 
     Args:
         plan: see runner.c; may be empty.
         memory: of the machine, in MiB.
+        cpu: QEMU's name of its model, with flags.
 
     Raises:
         TimedOut: the report did not end within `seconds` of real time.
@@ -178,7 +204,7 @@ def observe(
     plugin = compile_c(cfg, "plugin.so", ["plugin.c"], PLUGIN)
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
         debugger, counts = Path(folder) / "gdb", Path(folder) / "counts"
-        argv = _machine(cfg, archive, memory, debugger)
+        argv = _machine(cfg, archive, memory, debugger, cpu)
         argv += ["-plugin", f"{plugin},out={counts}"]
         with Machine(argv, cfg.logs, f"bench-{name}", held=True) as machine:
             gdb = Gdb(debugger)

@@ -34,6 +34,7 @@
 
 #define DISK	   "/bench/disk"
 #define DISK_BYTES (64l << 20)
+#define ATTEMPTS   3
 #define PROMPT	   "hyper-gen:# "
 
 /* KVM's functions that tell exits apart, for the table of reasons. */
@@ -105,7 +106,7 @@ static void report_memory(void)
 
 static const struct {
 	const char *what;
-	void (*measure)(const struct vmm *vmm);
+	int (*measure)(const struct vmm *vmm);
 } verbs[] = {
 	{"start", measure_start},
 	{"first", measure_first},
@@ -143,6 +144,22 @@ static void make_disk(const char *root)
 		link(DISK, path);
 }
 
+/*
+ * A guest under QEMU's emulated SVM can come to stand still for no fault of its own, see
+ * docs/performance.md ("Guests that spin"): once more then.  What stands between the last
+ * "attempt" and "void" does not count.
+ */
+static void attempt(int (*measure)(const struct vmm *), const struct vmm *vmm)
+{
+	for (int i = 0; i < ATTEMPTS; i++) {
+		say("attempt 0\n");
+		if (measure(vmm) == 0)
+			return;
+		if (i < ATTEMPTS - 1)
+			say("void 0\n");
+	}
+}
+
 static void carry_out(FILE *plan)
 {
 	char line[4096];
@@ -166,7 +183,7 @@ static void carry_out(FILE *plan)
 		make_disk(vmm.root);
 		for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 			if (!strcmp(words[0], verbs[i].what))
-				verbs[i].measure(&vmm);
+				attempt(verbs[i].measure, &vmm);
 	}
 }
 

@@ -39,19 +39,22 @@ void vm_end(struct vm *vm);
 unsigned long vm_overhead(const struct vm *vm, const struct vmm *vmm);
 /* CPU time that the VMM's processes have had, guest included, in nanoseconds. */
 uint64_t vm_cpu(const struct vm *vm);
-/* Says what the console has shown, on one line. */
-void vm_failed(struct vm *vm, const struct vmm *vmm);
+/* Sleeps; -1 as soon as a VM that shall be idle has been busy for half of some seconds. */
+int vm_idle(const struct vm *vm, long ms);
+/* Says what the console has shown, on one line; -1. */
+int vm_failed(struct vm *vm, const struct vmm *vmm);
 
-/* work.c: what a plan's line can ask for, by its first word. */
-void measure_start(const struct vmm *vmm);
-void measure_first(const struct vmm *vmm);
-void measure_hello(const struct vmm *vmm);
-void measure_hello_whole(const struct vmm *vmm);
-void measure_hello_memory(const struct vmm *vmm);
-void measure_idle(const struct vmm *vmm);
-void measure_io(const struct vmm *vmm);
-void measure_restore(const struct vmm *vmm);
-void measure_many(const struct vmm *vmm);
+/* work.c: what a plan's line can ask for, by its first word.  -1: it did not get to its end. */
+int measure_start(const struct vmm *vmm);
+int measure_first(const struct vmm *vmm);
+int measure_hello(const struct vmm *vmm);
+int measure_hello_whole(const struct vmm *vmm);
+int measure_hello_memory(const struct vmm *vmm);
+int measure_idle(const struct vmm *vmm);
+int measure_io(const struct vmm *vmm);
+int measure_restore(const struct vmm *vmm);
+/* many.c */
+int measure_many(const struct vmm *vmm);
 
 /* net.c: a host on the other end of a tap, which the guest's program talks to. */
 void net_serve(const char *tap);

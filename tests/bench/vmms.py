@@ -111,10 +111,12 @@ def unikernel_vmms() -> dict[str, list[str]]:
 
 
 def _lkvm(guest: Guest) -> list[str]:
+    # Its virtio devices are on PCI, which the guest's kernel has not.
+    append = guest.append.replace("hvc0", "ttyS0")
     return [
         *("/bench/lkvm", "run", "--kernel", "/bench/bzImage", "--initrd", guest.initrd),
-        *("--mem", str(guest.memory), "--cpus", "1", "--console", "virtio"),
-        *("--network", "mode=none", "--params", guest.append),
+        *("--mem", str(guest.memory), "--cpus", "1", "--console", "serial"),
+        *("--network", "mode=none", "--params", append),
     ]
 
 
@@ -156,7 +158,8 @@ def install(cfg: BuildConfig, overlay: Overlay, files: dict[str, Path]) -> list[
     """Put the VMMs, the guest kernel and `files` (name → source, in /bench) into `overlay`.
 
     ``PEER_LKVM``, ``PEER_FIRECRACKER`` and, for unikernels, ``PEER_UHYVE`` name static programs
-    that take part, too.
+    that take part, too; ``PEER_LKVM_KERNEL`` another bzImage than the guest's, which is packed
+    with LZ4.
     """
     vmlinux = _guest_kernel(cfg, "vmlinux")
     _add_qemu(overlay)
@@ -172,7 +175,8 @@ def install(cfg: BuildConfig, overlay: Overlay, files: dict[str, Path]) -> list[
     vmms.append(Vmm(f"{BEYOND}microvm,acpi=off,max_ports=1", "/bench/qemu", one, variant=True))
     if lkvm := os.environ.get("PEER_LKVM"):
         overlay.copy("bench/lkvm", Path(lkvm))
-        overlay.copy("bench/bzImage", _guest_kernel(cfg, "bzImage"))
+        kernel = os.environ.get("PEER_LKVM_KERNEL")
+        overlay.copy("bench/bzImage", Path(kernel) if kernel else _guest_kernel(cfg, "bzImage"))
         vmms.append(Vmm("lkvm", "/", _lkvm, devices=False))
     if firecracker := os.environ.get("PEER_FIRECRACKER"):
         overlay.copy("bench/firecracker", Path(firecracker))

@@ -18,7 +18,7 @@
 #include "runner.h"
 
 #define LIMIT	   10000000000ULL /* cycles after which a guest that still talks is given up */
-#define SILENCE_MS 20000
+#define SILENCE_MS 5000
 #define FAMILY	   8 /* processes that one VMM may have */
 
 static _Noreturn void child(const struct vmm *vmm, int terminal)
@@ -168,7 +168,21 @@ uint64_t vm_cpu(const struct vm *vm)
 	return total;
 }
 
-void vm_failed(struct vm *vm, const struct vmm *vmm)
+int vm_idle(const struct vm *vm, long ms)
+{
+	const long part = 5000;
+
+	for (; ms > 0; ms -= part) {
+		uint64_t before = vm_cpu(vm);
+
+		nap(part);
+		if (vm_cpu(vm) - before > part * 500000)
+			return -1;
+	}
+	return 0;
+}
+
+int vm_failed(struct vm *vm, const struct vmm *vmm)
 {
 	size_t size = vm->used < 2000 ? vm->used : 2000;
 	char *text = vm->seen + vm->used - size;
@@ -177,4 +191,5 @@ void vm_failed(struct vm *vm, const struct vmm *vmm)
 		if (text[i] < ' ')
 			text[i] = '|';
 	say("failed %s %.*s\n", vmm->name, (int)size, text);
+	return -1;
 }
