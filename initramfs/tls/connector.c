@@ -65,7 +65,7 @@ static void serve(int link, const struct sockaddr_un *to)
 	}
 }
 
-int connector_start(const char *path)
+int connector_start(const char *path, bool sandbox)
 {
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	int link[2];
@@ -87,7 +87,7 @@ int connector_start(const char *path)
 	}
 	if (pid == 0) {
 		close(link[0]);
-		if (!sandbox_connector())
+		if (!sandbox || !sandbox_connector())
 			serve(link[1], &to);
 		_exit(1);
 	}

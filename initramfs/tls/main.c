@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &files);
 	setrlimit(RLIMIT_CORE, &no_core);
 	signal(SIGPIPE, SIG_IGN);
-	connector = connector_start(opt.socket); /* before there is a key to inherit */
+	connector = connector_start(opt.socket, opt.sandbox); /* before there is a key to inherit */
 	if (connector < 0)
 		return 1;
 	if (opt.nnames && certificate_make(&opt))

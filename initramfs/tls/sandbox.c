@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,40 +23,41 @@
 
 struct row {
 	int nr;
-	uint32_t never; /* bits that the third argument must not have */
+	unsigned int arg;
+	uint32_t never; /* bits that this argument must not have */
 	const char *why;
 };
 
 static const struct row relay_calls[] = {
-	{SYS_poll, 0, "wait for any of the connections"},
-	{SYS_ppoll, 0, "the same, where libc prefers it"},
-	{SYS_accept4, 0, "new connections"},
-	{SYS_recvfrom, 0, "bytes in"},
-	{SYS_sendto, 0, "bytes out; a request to the connector"},
-	{SYS_recvmsg, 0, "the connector's answer"},
-	{SYS_shutdown, 0, "half-closed connections"},
-	{SYS_close, 0, "the end of a connection"},
-	{SYS_write, 0, "stdout and stderr"},
-	{SYS_getrandom, 0, "keys of sessions"},
-	{SYS_clock_gettime, 0, "time-outs, where the vDSO has no clock"},
-	{SYS_time, 0, "a random number's first bytes, where the vDSO has no clock"},
-	{SYS_brk, 0, "malloc"},
-	{SYS_mmap, PROT_EXEC, "malloc"},
-	{SYS_mremap, 0, "malloc"},
-	{SYS_munmap, 0, "malloc"},
-	{SYS_madvise, 0, "malloc"},
-	{SYS_restart_syscall, 0, "a wait interrupted by SIGSTOP and SIGCONT"},
-	{SYS_exit_group, 0, "the end"},
+	{SYS_poll, 0, 0, "wait for any of the connections"},
+	{SYS_ppoll, 0, 0, "the same, where libc prefers it"},
+	{SYS_accept4, 0, 0, "new connections"},
+	{SYS_recvfrom, 0, 0, "bytes in"},
+	{SYS_sendto, 0, 0, "bytes out; a request to the connector"},
+	{SYS_recvmsg, 0, 0, "the connector's answer"},
+	{SYS_shutdown, 0, 0, "half-closed connections"},
+	{SYS_close, 0, 0, "the end of a connection"},
+	{SYS_write, 0, 0, "stdout and stderr"},
+	{SYS_getrandom, 0, 0, "keys of sessions"},
+	{SYS_clock_gettime, 0, 0, "time-outs, where the vDSO has no clock"},
+	{SYS_time, 0, 0, "a random number's first bytes, where the vDSO has no clock"},
+	{SYS_brk, 0, 0, "malloc"},
+	{SYS_mmap, 2, PROT_EXEC, "malloc: never executable"},
+	{SYS_mremap, 0, 0, "malloc"},
+	{SYS_munmap, 0, 0, "malloc"},
+	{SYS_madvise, 0, 0, "malloc"},
+	{SYS_restart_syscall, 0, 0, "a wait interrupted by SIGSTOP and SIGCONT"},
+	{SYS_exit_group, 0, 0, "the end"},
 };
 
 static const struct row connector_calls[] = {
-	{SYS_read, 0, "a request"},
-	{SYS_socket, 0, "to connect with"},
-	{SYS_connect, 0, "to the server; the path never changes"},
-	{SYS_sendmsg, 0, "the answer"},
-	{SYS_close, 0, "the socket, once it is handed over"},
-	{SYS_restart_syscall, 0, "a wait interrupted by SIGSTOP and SIGCONT"},
-	{SYS_exit_group, 0, "the end"},
+	{SYS_read, 0, 0, "a request"},
+	{SYS_socket, 0, ~(uint32_t)AF_UNIX, "to connect with: not to the network"},
+	{SYS_connect, 0, 0, "to the server; the path never changes"},
+	{SYS_sendmsg, 0, 0, "the answer"},
+	{SYS_close, 0, 0, "the socket, once it is handed over"},
+	{SYS_restart_syscall, 0, 0, "a wait interrupted by SIGSTOP and SIGCONT"},
+	{SYS_exit_group, 0, 0, "the end"},
 };
 
 #define MAX_CODE      128
@@ -84,7 +86,7 @@ static int filter(const struct row *rows, size_t n)
 			continue;
 		}
 		code[len++] = JEQ((uint32_t)row->nr, 0, 4);
-		code[len++] = LOAD(DATA(args[2]));
+		code[len++] = LOAD(DATA(args) + 8 * row->arg); /* its low half */
 		code[len++] = JSET(row->never, 0, 1);
 		code[len++] = RET(SECCOMP_RET_KILL_PROCESS);
 		code[len++] = RET(SECCOMP_RET_ALLOW);

@@ -37,7 +37,7 @@ int random_bytes(void *unused, unsigned char *to, size_t n);
 int absent(void);
 
 /* connector.c: a process of its own that opens connections to the socket, and can nothing else. */
-int connector_start(const char *path);
+int connector_start(const char *path, bool sandbox);
 
 /* A new non-blocking connection, or -1 with errno; EPIPE: there is no connector any more. */
 int connector_ask(int connector);
