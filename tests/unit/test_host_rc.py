@@ -532,3 +532,40 @@ def test_marked_definitions_start_while_dhcp_still_asks(host: Host) -> None:
     host.command("hypershell", "echo no kernel k >&2; exit 2")
     host.run("autostart_up")
     assert host.status()["autostart"] == ["failed", "no kernel k"]
+
+
+def _web(host: Host, line: str, shell: str) -> list[str]:
+    """Start the page with a shell that does ``shell`` for host_web; the topic."""
+    host.command("mount", "exit 0")
+    host.command("hypershell", f'echo "$2" >>{host.root}/asked; {shell}')
+    host.cmdline(line)
+    host.run("read_cmdline; web_up")
+    return list(host.status()["web"])
+
+
+def test_the_page_is_off_until_it_is_asked_for(host: Host) -> None:
+    for line in ("", "hypergen.web=off", "hypergen.web=on hypergen.web=off"):
+        state, message = _web(host, line, "exit 0")
+        assert state == "none" and "hypergen.web=on" in message
+    assert _web(host, "hypergen.web=on hypergen.net=none", "") == ["none", "hypergen.net=none"]
+    assert not (host.root / "asked").exists()
+
+
+def test_the_page_starts_as_asked_and_its_token_is_not_told(host: Host) -> None:
+    shell = "printf 'page     https://a/\\ntoken    secret\\nSHA-256  AB:CD\\n'"
+    told = ["ok", "port 8443, SHA-256 AB:CD; host_web shows the token"]
+    assert _web(host, "hypergen.web=on", shell) == told
+    told[1] = told[1].replace("8443", "443")
+    assert _web(host, "hypergen.web=443,box.example.org,box", shell) == told
+    assert (host.root / "asked").read_text().splitlines() == [
+        "host_web on --port 8443",
+        "host_web on --port 443 --name box.example.org,box",
+    ]
+
+
+def test_the_page_says_why_it_is_not_there(host: Host) -> None:
+    state, message = _web(host, "hypergen.web=on", "echo 'host_web: no port' >&2; exit 1")
+    assert (state, message) == ("failed", "host_web: no port")
+    for word in ("a;reboot", "$(reboot)", "'"):
+        state, message = _web(host, f'hypergen.web="{word}"', "exit 0")
+        assert state == "failed" and "must be on, a port, names" in message

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT = 4096  # characters of an argument
 LIST_LIMIT = 256
+NUMBER_LIMIT = 2**53  # what JSON's numbers are good for everywhere (RFC 8259 §6)
 
 LEFT_OUT = {
     "vm_console": "it is a WebSocket: /api/v1/console/VM",
@@ -94,10 +95,12 @@ def read_json(request: Request) -> dict[str, object]:
 def namespace(name: str, spec: Spec, told: dict[str, object]) -> Namespace:
     """The arguments as argparse would have given them. Raises HttpError."""
     known = {key(arg): arg for arg in arguments(spec)}
-    for word in told:
+    for word, value in told.items():
         if word not in known:
             takes = ", ".join(known) or "nothing"
             raise HttpError(400, f"{name} has no argument '{_shown(word)}'; it takes {takes}")
+        if value is None:
+            raise HttpError(400, f"{word}: null is no value; leave it out")
     values = {key(arg): _UNSAID[key(arg)] for arg in spec.args if key(arg) in _UNSAID}
     values |= {key(arg): _IMPLIED[key(arg)] for arg in spec.args if key(arg) in _IMPLIED}
     values |= {word: _value(arg, told.get(word)) for word, arg in known.items()}
@@ -109,7 +112,7 @@ def _shown(text: str) -> str:
 
 
 def _value(arg: Arg, value: object) -> object:
-    """One argument; null is as good as nothing."""
+    """One argument; None when it is left out."""
     if arg.flag:
         if value is None:
             return False
@@ -132,9 +135,9 @@ def _value(arg: Arg, value: object) -> object:
 
 def _text(arg: Arg, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if abs(value) < 1 << 64 else value
+        value = str(value) if 0 <= value <= NUMBER_LIMIT else value
     if not isinstance(value, str):
-        raise HttpError(400, f"{key(arg)}: a text or a whole number")
+        raise HttpError(400, f"{key(arg)}: a text, or a whole number from 0")
     if len(value) > TEXT_LIMIT or "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
         raise HttpError(400, f"{key(arg)}: a text of at most {TEXT_LIMIT} characters without NUL")
     if arg.only and value not in arg.values:

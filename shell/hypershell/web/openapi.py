@@ -46,7 +46,7 @@ def _text_schema(arg: Arg) -> dict[str, object]:
         "maxLength": api.TEXT_LIMIT,
         "pattern": "^[^\\u0000\\ud800-\\udfff]*$",
     }
-    return {"anyOf": [text, {"type": "integer", "minimum": 0, "maximum": 2**53}]}
+    return {"anyOf": [text, {"type": "integer", "minimum": 0, "maximum": api.NUMBER_LIMIT}]}
 
 
 def _argument(arg: Arg) -> dict[str, object]:

@@ -92,7 +92,7 @@ next_word() {
 # Read the kernel command line into CMD_… variables; the last of equal words counts, but keys add.
 read_cmdline() {
 	CMD_ROOT='' CMD_TYPE='' CMD_FLAGS='' CMD_MODE=rw CMD_WAIT=10
-	CMD_KERNELS='' CMD_IMAGES='' CMD_NET=bridge CMD_HUGEPAGES='' CMD_SSH=''
+	CMD_KERNELS='' CMD_IMAGES='' CMD_NET=bridge CMD_HUGEPAGES='' CMD_SSH='' CMD_WEB=''
 	IFS= read -r REST <"$R/proc/cmdline" || [ -n "$REST" ] || return 0
 	while next_word; do
 		case $WORD in
@@ -106,6 +106,7 @@ read_cmdline() {
 		guest_image=*) CMD_IMAGES=${WORD#*=} ;;
 		hypergen.net=*) CMD_NET=${WORD#*=} ;;
 		hypergen.ssh=*) CMD_SSH=$CMD_SSH${WORD#*=}$NL ;;
+		hypergen.web=*) CMD_WEB=${WORD#*=} ;;
 		hypergen.hugepages=*) CMD_HUGEPAGES=${WORD#*=} ;;
 		esac
 	done
