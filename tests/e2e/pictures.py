@@ -2,18 +2,23 @@
 """The pictures in the docs, taken of the real thing: ``make pictures``.
 
 Boots ``out/disk.img`` under GRUB, types at the keyboard what the README tells, and has QEMU write
-what the display shows.
+what the display shows; the web page is what a browser shows of it.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 from hypergen import config, progress
 from tests.e2e import host as hosts
-from tests.e2e.machine import Machine
+from tests.e2e.machine import Machine, free_port
 from tests.e2e.test_keyboard import create, the_id
+from tests.e2e.test_web import FOLDERS
+from tests.shell.browser import Browser
 
 TOP = Path(__file__).resolve().parents[2]
 FOLDER = TOP / "docs" / "images"
@@ -49,10 +54,56 @@ def take(logs: Path) -> None:
         picture(host.machine, "shell")
 
 
+def take_page(logs: Path) -> None:
+    """The web page in a browser: two guests, one of them at work, and its console."""
+    cfg = config.load()
+    port = free_port()
+    line = f"root=LABEL=hypergen rw {FOLDERS} hypergen.web=on"
+    disk = cfg.out / "disk.img"
+    options: dict[str, Any] = {"memory": 2048, "cpus": 2, "forwards": {port: 8443}}
+    with hosts.direct(cfg, disk, logs, "page", line, **options) as host:
+        host.create("vmlinux busybox --name web --memory 256M")
+        host.create("vmlinux debian --name db --memory 512M --read-only --cmdline init=/bin/bash")
+        host.command("vm_define shop vmlinux debian --memory 1G")
+        token = json.loads(host.command("host_web --json"))["token"]
+        tab = Browser(1360, 760)
+        try:
+            tab.open(f"https://127.0.0.1:{port}/")
+            tab.text("Token")
+            tab.ask(
+                "Emulation.setEmulatedMedia",
+                features=[{"name": "prefers-color-scheme", "value": "dark"}],
+            )
+            tab.run("document.querySelector('input').focus()")
+            tab.type(token)
+            tab.key("Enter")
+            tab.until("document.getElementById('rows').innerText.includes('web')")
+            tab.key("c")
+            screen = "(document.querySelector('.xterm-rows')?.innerText ?? '')"
+            for seen, typed in (
+                ("login:", "root"),
+                (
+                    "root@busybox",
+                    "uname -a; for i in 1 2 3 4 5 6; do cksum /bin/busybox; sleep 3; done",
+                ),
+                ("root@busybox", "cat /proc/meminfo | head -3; cat /dev/vda | md5sum"),
+            ):
+                tab.until(f"{screen}.includes('{seen}')")
+                tab.type(typed)
+                tab.key("Enter")
+                time.sleep(25)
+            path = FOLDER / "web.png"
+            tab.picture(path)
+            progress.note(f"{path.relative_to(TOP)}: {progress.human(path.stat().st_size)}")
+        finally:
+            tab.close()
+
+
 def main() -> None:
     """Take the pictures; the machine's logs are thrown away."""
     with tempfile.TemporaryDirectory() as logs, progress.step("take the pictures of the docs"):
         take(Path(logs))
+        take_page(Path(logs))
 
 
 if __name__ == "__main__":
