@@ -54,6 +54,13 @@ def take(logs: Path) -> None:
         picture(host.machine, "shell")
 
 
+def page_picture(tab: Browser, name: str) -> None:
+    """Write what the browser shows to ``docs/images/NAME.png``."""
+    path = FOLDER / f"{name}.png"
+    tab.picture(path)
+    progress.note(f"{path.relative_to(TOP)}: {progress.human(path.stat().st_size)}")
+
+
 def take_page(logs: Path) -> None:
     """The web page in a browser: two guests, one of them at work, and its console."""
     cfg = config.load()
@@ -64,7 +71,7 @@ def take_page(logs: Path) -> None:
     with hosts.direct(cfg, disk, logs, "page", line, **options) as host:
         host.create("vmlinux busybox --name web --memory 256M")
         host.create("vmlinux debian --name db --memory 512M --read-only --cmdline init=/bin/bash")
-        host.command("vm_define shop vmlinux debian --memory 1G")
+        host.command("vm_define shop vmlinux debian --read-only")
         token = json.loads(host.command("host_web --json"))["token"]
         tab = Browser(1360, 760)
         try:
@@ -80,21 +87,18 @@ def take_page(logs: Path) -> None:
             tab.until("document.getElementById('rows').innerText.includes('web')")
             tab.key("c")
             screen = "(document.querySelector('.xterm-rows')?.innerText ?? '')"
-            for seen, typed in (
-                ("login:", "root"),
-                (
-                    "root@busybox",
-                    "uname -a; for i in 1 2 3 4 5 6; do cksum /bin/busybox; sleep 3; done",
-                ),
-                ("root@busybox", "cat /proc/meminfo | head -3; cat /dev/vda | md5sum"),
-            ):
-                tab.until(f"{screen}.includes('{seen}')")
+            work = "for i in 1 2 3; do md5sum /dev/vda; sleep 9; done; free -m"
+            for typed in ("root", "uname -srm", work):
+                tab.until(f"{screen}.trimEnd().match(/(login:|#)$/)")
                 tab.type(typed)
                 tab.key("Enter")
-                time.sleep(25)
-            path = FOLDER / "web.png"
-            tab.picture(path)
-            progress.note(f"{path.relative_to(TOP)}: {progress.human(path.stat().st_size)}")
+                time.sleep(2)
+            tab.until(f"{screen}.includes('Swap')")
+            page_picture(tab, "web")
+            tab.click(".tabs button", "Graphs")
+            tab.until("document.querySelectorAll('.graph canvas').length === 4")
+            time.sleep(5)
+            page_picture(tab, "web-graphs")
         finally:
             tab.close()
 

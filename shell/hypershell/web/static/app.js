@@ -102,6 +102,7 @@ function refresh(one, vm, now) {
 	}
 	one.element.setAttribute("aria-selected", String(one.key === chosen));
 	const idle = ENDED.includes(vm.state);
+	one.element.classList.toggle("idle", idle);
 	say(one.cpu.text, idle ? "" : `${vm.cpu_percent.toFixed(0)} %`);
 	say(one.memory.text, idle ? "" : size(vm.resident));
 	say(one.disk.text, idle ? "" : rate(vm.disk_read_per_second + vm.disk_written_per_second));
