@@ -20,6 +20,7 @@ import pytest
 from hypergen import config
 from hypergen.boot import disk
 from hypergen.config import BuildConfig
+from tests.bench import rig
 from tests.bench.overlay import Overlay
 from tests.e2e import host as hosts
 from tests.e2e.files import FILES, only
@@ -76,10 +77,8 @@ def test_disk(built: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> P
         (folder / name).write_bytes(content)
         return folder / name
 
-    init = folder / "init"
-    sources = [TOP / "tests" / "bench" / f"guest_{part}.c" for part in ("init", "console")]
-    subprocess.run(["cc", "-O2", "-static", "-o", init, *sources], check=True)
     initrd = Overlay()
+    init = rig.compile_c(built, "guest_init", ["guest_init.c"], rig.FREESTANDING)
     initrd.copy("init", init)
     second = folder / FILES.second  # a copy: a second name of one file would share its lock
     shutil.copyfile(only(images, "busybox*.img"), second)
