@@ -126,6 +126,7 @@ def test_it_goes_off_and_on_with_the_same_certificate(page: Page) -> None:
     page.host.command("host_web off")
     with pytest.raises(OSError):
         urllib.request.urlopen(f"{page.url}/login", timeout=bound(10), context=page.context)
+    assert [one["state"] for one in page.host.vms()] == ["running"]  # VMs do not notice
     again = page.host.command("host_web on --json")
     assert json.loads(again)["fingerprint"] == page.told["fingerprint"]
     assert json.loads(again)["token"] == page.told["token"]

@@ -242,6 +242,7 @@ def test_who_dawdles_is_hung_up_on(page: Page) -> None:
     began = time.monotonic()
     assert page.status(b"GET /login HTTP/1.1\r\nHo") == 408
     assert page.status((GOOD + "Content-Length: 9\r\n\r\n{").encode()) == 408
+    assert page.raw(b"") == b""  # nothing asked, nothing answered
     assert time.monotonic() - began < 3 * WAIT
 
 

@@ -21,7 +21,7 @@ FIELDS_LIMIT = 64
 BODY_LIMIT = 65536
 HEAD_TIMEOUT = 10.0  # from the first byte of a head to its end
 BODY_TIMEOUT = 20.0
-IDLE_TIMEOUT = 60.0  # between two requests of one connection
+IDLE_TIMEOUT = 60.0  # between two requests of one connection that has shown the token
 SEND_TIMEOUT = 30.0  # for a peer that takes nothing
 
 REASONS = {
@@ -72,6 +72,7 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.buffer = bytearray()
+        self.known = False  # has its last request shown the token?
 
     async def fill(self) -> None:
         """Wait for more bytes in ``buffer``. Raises Gone."""
@@ -163,7 +164,8 @@ async def read_request(wire: Wire) -> Request | None:
     scale = paths.timeout_scale()
     if not wire.buffer:
         try:
-            async with asyncio.timeout(IDLE_TIMEOUT * scale):
+            # A stranger keeps nobody's place for long.
+            async with asyncio.timeout((IDLE_TIMEOUT if wire.known else HEAD_TIMEOUT) * scale):
                 await wire.fill()
         except (TimeoutError, Gone):
             return None

@@ -99,11 +99,13 @@ class Server:
 
     async def _answer(self, wire: Wire, request: Request) -> Response | None:
         """Everything but the login needs the token. Raises HttpError, Gone."""
+        wire.known = False
         self._gate.check_host(request)
         if request.path == "/login":
             return await self._login(request)
         if not self._gate.admit(request):
             return self._stranger(request)
+        wire.known = True
         if request.path == "/logout":
             _only(request, "POST")
             self._gate.logout(request)
