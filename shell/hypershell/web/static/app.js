@@ -5,7 +5,7 @@ import { live, verb } from "/api.js";
 import { Detail } from "/detail.js";
 import { ask, create } from "/dialogs.js";
 import { byId, el, rate, say, size, toast } from "/dom.js";
-import { draw, Series } from "/graph.js";
+import { draw, repaint, Series } from "/graph.js";
 
 const SERIES = {
 	cpu: "cpu_percent", memory: "resident", read: "disk_read_per_second", written: "disk_written_per_second",
@@ -65,6 +65,11 @@ async function act(action, vm, button = null) {
 
 // ---- the list
 
+const eyes = new IntersectionObserver((entries) => {
+	for (const entry of entries) entry.target.inView = entry.isIntersecting;
+	render();
+});
+
 function row(vm) {
 	const key = keyOf(vm);
 	const made = { key, history: Object.fromEntries(Object.keys(SERIES).map((name) => [name, new Series()])) };
@@ -79,6 +84,7 @@ function row(vm) {
 	made.element = el("tr", { tabindex: -1, "data-key": key, onclick: () => choose(key, "graphs") },
 		el("td", { class: "name" }, made.name, made.about), el("td", {}, made.state),
 		figure("cpu"), figure("memory"), figure("disk"), figure("net"), made.acts);
+	eyes.observe(made.element);
 	return made;
 }
 
@@ -91,7 +97,7 @@ function quick(vm) {
 	].filter(Boolean);
 }
 
-function refresh(one, vm, now) {
+function refresh(one, vm) {
 	say(one.name, vm.name);
 	say(one.about, vm.state === "defined" ? "defined" : `${vm.id} · ${vm.kernel?.name ?? "?"}${vm.image ? ` · ${vm.image.name}` : ""}`);
 	one.state.className = `state ${vm.state}`;
@@ -103,12 +109,15 @@ function refresh(one, vm, now) {
 	one.element.setAttribute("aria-selected", String(one.key === chosen));
 	const idle = ENDED.includes(vm.state);
 	one.element.classList.toggle("idle", idle);
+	if (!one.element.inView) return; // of hundreds, only those seen
 	say(one.cpu.text, idle ? "" : `${vm.cpu_percent.toFixed(0)} %`);
 	say(one.memory.text, idle ? "" : size(vm.resident));
 	say(one.disk.text, idle ? "" : rate(vm.disk_read_per_second + vm.disk_written_per_second));
 	say(one.net.text, idle ? "" : rate(vm.net_received_per_second + vm.net_sent_per_second));
-	const place = one.element.getBoundingClientRect();
-	if (place.bottom < 0 || place.top > innerHeight) return; // of hundreds, only those seen
+}
+
+function paint(one, vm, now) {
+	if (!one.element.inView) return;
 	const line = (name, colour) => ({ points: one.history[name].points, colour });
 	draw(one.cpu.canvas, [line("cpu", "--cpu")], now, 100);
 	draw(one.memory.canvas, [line("memory", "--memory")], now, vm.memory || 1);
@@ -123,6 +132,7 @@ function render() {
 	const keys = new Set(vms.map(keyOf));
 	for (const [key, one] of rows) {
 		if (!keys.has(key)) {
+			eyes.unobserve(one.element);
 			one.element.remove();
 			rows.delete(key);
 		}
@@ -132,8 +142,9 @@ function render() {
 		if (!rows.has(key)) rows.set(key, row(vm));
 		const one = rows.get(key);
 		if (body.children[index] !== one.element) body.insertBefore(one.element, body.children[index] ?? null);
-		refresh(one, vm, picture.time);
+		refresh(one, vm);
 	});
+	for (const vm of vms) paint(rows.get(keyOf(vm)), vm, picture.time);
 	if (!body.querySelector('tr[tabindex="0"]') && body.firstElementChild) body.firstElementChild.tabIndex = 0;
 	byId("nothing").hidden = vms.length > 0;
 	const vm = chosen === null ? null : byKey(chosen);
@@ -248,6 +259,7 @@ function theme(next) {
 		if (next) localStorage.setItem("theme", next);
 		else if (localStorage.getItem("theme")) document.documentElement.dataset.theme = localStorage.getItem("theme");
 	} catch { /* a browser that keeps nothing */ }
+	repaint();
 	render();
 }
 
@@ -255,6 +267,7 @@ byId("theme").onclick = () => {
 	const now = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark");
 	theme(now === "light" ? "dark" : "light");
 };
+matchMedia("(prefers-color-scheme: light)").onchange = () => theme();
 byId("new").onclick = () => create(look);
 byId("keys").onclick = () => byId("help").showModal();
 theme();

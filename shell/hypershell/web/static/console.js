@@ -16,6 +16,8 @@ document.createElement = (name, options) => {
 	return made;
 };
 
+let looks = null; // xterm.js's own, once
+
 /** The console of one VM inside `place`; `left` is called when the keyboard is to leave it. */
 export class Console {
 	constructor(place, vm, left) {
@@ -35,6 +37,7 @@ export class Console {
 	async start(left) {
 		let Terminal;
 		try {
+			looks ??= document.head.appendChild(el("link", { rel: "stylesheet", href: "/xterm.css" }));
 			({ Terminal } = await import("/xterm.mjs"));
 		} catch {
 			this.said.textContent = "xterm.js is not installed here (HYPERGEN_XTERM); vm_console in the shell works.";

@@ -61,7 +61,7 @@ export class Detail {
 	graphs() {
 		this.figures = {
 			cpu: figure("CPU", [["cpu", "of one CPU"]]),
-			memory: figure("Memory in use", [["memory", ""]]),
+			memory: figure("Memory", [["memory", ""]]),
 			disk: figure("Disk", [["read", "read"], ["write", "written"]]),
 			net: figure("Network", [["read", "in"], ["write", "out"]]),
 		};

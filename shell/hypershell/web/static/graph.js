@@ -4,25 +4,41 @@
 const SPAN = 300; // seconds that a graph shows at most
 const LEAST = 60; // and at least
 
+const colours = new Map();
+
+/** The colours are others now. */
+export const repaint = () => colours.clear();
+
 /** A custom property with light-dark() is only resolved as an element's colour. */
 function resolved(name) {
-	const probe = resolved.probe ??= document.body.appendChild(document.createElement("i"));
-	probe.hidden = true;
-	probe.style.color = `var(${name})`;
-	return getComputedStyle(probe).color;
+	if (!colours.has(name)) {
+		const probe = document.body.appendChild(document.createElement("i"));
+		probe.style.color = `var(${name})`;
+		colours.set(name, getComputedStyle(probe).color);
+		probe.remove();
+	}
+	return colours.get(name);
+}
+
+const fixed = new WeakMap(); // of canvases that say their size: to ask for it would lay the page out
+
+function sizeOf(canvas) {
+	if (!fixed.has(canvas) && canvas.hasAttribute("width")) {
+		const { width, height } = canvas;
+		canvas.style.width = `${width}px`;
+		canvas.style.height = `${height}px`;
+		fixed.set(canvas, [width, height]);
+	}
+	return fixed.get(canvas) ?? [canvas.clientWidth, canvas.clientHeight];
 }
 
 function fit(canvas) {
 	const ratio = window.devicePixelRatio || 1;
-	const width = canvas.clientWidth || canvas.width;
-	const height = canvas.clientHeight || canvas.height;
+	const [width, height] = sizeOf(canvas);
 	if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-		if (!canvas.style.width && canvas.hasAttribute("width")) {
-			canvas.style.width = `${width}px`;
-			canvas.style.height = `${height}px`;
-		}
 		canvas.width = Math.round(width * ratio);
 		canvas.height = Math.round(height * ratio);
+		if (!fixed.has(canvas)) fixed.set(canvas, undefined); // it has attributes now, but they are ours
 	}
 	const pen = canvas.getContext("2d");
 	pen.setTransform(ratio, 0, 0, ratio, 0, 0);
