@@ -13,7 +13,9 @@ outside. There is no real disk and no network card: both answer in real time.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.bench.gdb import Gdb
 from tests.bench.overlay import Overlay
+from tests.e2e.bounds import TimedOut, bound
 from tests.e2e.machine import FIRST_SERIAL, SECOND_SERIAL, Machine
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +36,9 @@ KERNEL_ENTRY = 0x10200
 
 CPU = "max,+svm"
 """The measured machine's; what else it may be is in docs/performance.md ("What is counted")."""
+
+SILENCE = 1200
+"""Real seconds between two lines of the observer after which it is given up."""
 
 APPEND = "rdinit=/bench/runner console=tty0 hypergen.shell=tty3 norandmaps"
 WARNINGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
@@ -74,6 +80,7 @@ class Report:
         rows: (first word, second word) of a line → its numbers, one entry a line.
         failures: the last output of what did not get there, by program.
         repeated: the same, of what got there when it was begun again.
+        unfinished: the end of it is missing.
         symbols: functions of the host's kernel → their addresses.
         stretches: what the plugin counted.
     """
@@ -84,7 +91,15 @@ class Report:
     symbols: dict[str, int] = field(default_factory=dict)
     stretches: list[Stretch] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    unfinished: bool = False
     _attempt: tuple[int, dict[tuple[str, str], int], dict[str, str]] = (0, {}, {})
+
+    def give_up(self) -> None:
+        """Nothing more comes; what is under way does not count."""
+        self._void()
+        self.failures["the measured host"] = (
+            "nothing came any more: what is missing was not measured"
+        )
 
     def _void(self) -> None:
         """What has come since the last attempt began does not count; the plugin counted it."""
@@ -176,6 +191,17 @@ def _machine(cfg: BuildConfig, overlay: Path, memory: int, debugger: Path, cpu: 
     ]
 
 
+def _ended(machine: Machine, seconds: float) -> bool:
+    """Wait for the report's end; False when nothing more comes, for SILENCE or after `seconds`."""
+    end, heard = time.monotonic() + bound(seconds), -1
+    while time.monotonic() < end and machine.spare.mark() > heard:
+        heard = machine.spare.mark()
+        with contextlib.suppress(TimedOut):
+            machine.spare.expect(r"end 0\r?\n", SILENCE)
+            return True
+    return False
+
+
 def observe(
     cfg: BuildConfig,
     name: str,
@@ -192,8 +218,8 @@ def observe(
         memory: of the machine, in MiB.
         cpu: QEMU's name of its model, with flags.
 
-    Raises:
-        TimedOut: the report did not end within `seconds` of real time.
+    What had been reported until then counts when the machine comes to a standstill, or does not
+    end within `seconds` of real time.
     """
     if not (cfg.out / "bzImage").is_file():
         raise UserError(f"{cfg.out / 'bzImage'}: not built yet", hint="type `make` first")
@@ -211,10 +237,12 @@ def observe(
             gdb.run_to(KERNEL_ENTRY)
             report.values["entry-tsc"] = gdb.read_tsc(KERNEL_ENTRY)
             gdb.detach()
-            machine.spare.expect(r"end 0\r?\n", seconds)
+            report.unfinished = not _ended(machine, seconds)
             text = bytes(machine.spare.raw).decode(errors="replace")
         for line in text.splitlines():
             report.line(line)
+        if report.unfinished:
+            report.give_up()
         with counts.open() as lines:
             report.count(lines)
     return report

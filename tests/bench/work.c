@@ -189,18 +189,19 @@ int measure_idle(const struct vmm *vmm)
 /* The guest measures; what it prints as "bench KEY VALUE" is handed on. */
 int measure_io(const struct vmm *vmm)
 {
+	static char text[sizeof(vm.seen) + 1];
 	char *line, *rest;
-	int r = 0;
+	int r;
 
 	vm_begin(&vm, vmm);
-	if (vm_wait(&vm, READY) || vm_wait(&vm, DONE))
-		r = vm_failed(&vm, vmm);
-	if (vm.used == sizeof(vm.seen))
-		vm.used--;
-	vm.seen[vm.used] = '\0';
-	for (line = strtok_r(vm.seen, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
+	r = vm_wait(&vm, READY) || vm_wait(&vm, DONE) ? -1 : 0;
+	memcpy(text, vm.seen, vm.used);
+	text[vm.used] = '\0';
+	for (line = strtok_r(text, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
 		if (!strncmp(line, "bench ", 6))
 			say("io %s %s\n", vmm->name, line + 6);
+	if (r)
+		vm_failed(&vm, vmm);
 	vm_end(&vm);
 	return r;
 }
