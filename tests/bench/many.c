@@ -17,7 +17,7 @@
 #define DIR   "/run/bench"
 #define READY "bench-guest-init"
 #define TRIES 3
-#define LIMIT 3000000000ULL /* cycles; a start takes a thirtieth of that */
+#define LIMIT 1000000000ULL /* cycles; a start takes a tenth of that */
 
 static uint64_t since(uint64_t start)
 {

@@ -39,7 +39,7 @@ void vm_end(struct vm *vm);
 unsigned long vm_overhead(const struct vm *vm, const struct vmm *vmm);
 /* CPU time that the VMM's processes have had, guest included, in nanoseconds. */
 uint64_t vm_cpu(const struct vm *vm);
-/* Sleeps; -1 as soon as a VM that shall be idle has been busy for half of some seconds. */
+/* Sleeps; -1 as soon as a VM that shall be idle has been busy for half of a second. */
 int vm_idle(const struct vm *vm, long ms);
 /* Says what the console has shown, on one line; -1. */
 int vm_failed(struct vm *vm, const struct vmm *vmm);

@@ -18,8 +18,8 @@
 #include "runner.h"
 
 #define LIMIT	   10000000000ULL /* cycles after which a guest that still talks is given up */
-#define SILENCE_MS 5000
-#define FAMILY	   8 /* processes that one VMM may have */
+#define SILENCE_MS 1500		  /* a guest that spins makes these take minutes */
+#define FAMILY	   8		  /* processes that one VMM may have */
 
 static _Noreturn void child(const struct vmm *vmm, int terminal)
 {
@@ -170,7 +170,7 @@ uint64_t vm_cpu(const struct vm *vm)
 
 int vm_idle(const struct vm *vm, long ms)
 {
-	const long part = 5000;
+	const long part = 1000;
 
 	for (; ms > 0; ms -= part) {
 		uint64_t before = vm_cpu(vm);
