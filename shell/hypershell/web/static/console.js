@@ -44,7 +44,7 @@ export class Console {
 			return;
 		}
 		if (this.closed) return;
-		this.term = new Terminal({ fontFamily: FONT, fontSize: 14, theme: THEME, scrollback: 5000, cursorBlink: true });
+		this.term = new Terminal({ fontFamily: FONT, fontSize: 14, lineHeight: 1.15, theme: THEME, scrollback: 5000, cursorBlink: true });
 		this.term.open(this.screen);
 		this.term.attachCustomKeyEventHandler((event) => {
 			if (event.ctrlKey && event.key === "]") {
