@@ -25,7 +25,7 @@ from tests.bench.overlay import Overlay
 from tests.e2e import host as hosts
 from tests.e2e.files import FILES, only
 from tests.e2e.host import Host
-from tests.e2e.machine import LIVE
+from tests.e2e.machine import LIVE, make_room
 
 TOP = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -126,6 +126,7 @@ class Shared:
     def host(self) -> Host:
         """The host, with a shell at its prompt."""
         if self._host is None:
+            make_room(self.close)
             self._boots += 1
             # Another machine boots from the spare disk later, when this one has let go of it.
             second = f"if=none,id=disk1,format=raw,file.locking=off,file={self._spare}"

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,20 @@ from tests.e2e.serial_line import SerialLine
 
 LIVE: set[Machine] = set()
 """Every machine that runs now; a failing test's report shows what stands on their screens."""
+
+_end_shared: Callable[[], None] | None = None
+
+
+def make_room(end: Callable[[], None]) -> None:
+    """End the machine that other tests shared, whose `end` this was called with before.
+
+    An idle host costs a fifth of a CPU, and folders take their turns: each shares one of its own.
+    """
+    global _end_shared
+    if _end_shared is not None and _end_shared != end:
+        _end_shared()
+    _end_shared = end
+
 
 KEY_MS = 20
 """Milliseconds a key is held; the same again before the next one (PS/2's buffer is 16 bytes)."""

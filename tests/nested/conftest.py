@@ -25,6 +25,7 @@ from hypergen.image import debs
 from tests.bench.overlay import Overlay
 from tests.e2e.bounds import TimedOut
 from tests.e2e.files import only
+from tests.e2e.machine import make_room
 from tests.nested import nest as nests
 from tests.nested.nest import Nest
 
@@ -157,6 +158,7 @@ class Shared:
             self.close()
             self._cpus = cpus
         if self._nest is None:
+            make_room(self.close)
             self._boots += 1
             name = f"nest{self._boots}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
             self._nest = self._stack.enter_context(
