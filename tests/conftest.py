@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that starts us in the background has us ignore it, and so would all that we start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ORDER = ("unit", "shell", "vmm", "e2e", "bench")
 MACHINES = ("e2e", "nested")

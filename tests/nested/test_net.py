@@ -41,7 +41,9 @@ def bridge(nest: Nest) -> Nest:
     nest.sh(
         "if [ ! -e /sys/class/net/brt ]; then\n"
         "  ip link set lo up\n"
-        f"  ip link add brt type bridge && ip addr add {HOST}/24 dev brt && ip link set brt up\n"
+        # Of its own: else it has that of its tap, and another one when a VM is restored.
+        "  ip link add brt address 02:00:0a:4d:00:01 type bridge\n"
+        f"  ip addr add {HOST}/24 dev brt && ip link set brt up\n"
         f"  /nest/bin/traffic serve {PORT}\n"
         "fi"
     )
@@ -224,7 +226,8 @@ def passt(bridge: Nest) -> Nest:
         pytest.skip("no package passt: neither apt nor the download cache has it")
     bridge.sh(
         "if [ ! -e /sys/class/net/brp ]; then\n"
-        f"  ip link add brp type bridge && ip addr add {PASST_HOST}/24 dev brp\n"
+        "  ip link add brp address 02:00:0a:4e:00:01 type bridge\n"
+        f"  ip addr add {PASST_HOST}/24 dev brp\n"
         f"  ip link set brp up && ip route add default via {GATEWAY} dev brp\n"
         # It calls pivot_root, which an initramfs refuses.
         "  mkdir -p /run/realroot && echo '#!/bin/sh' >/usr/bin/passt\n"

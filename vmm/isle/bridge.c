@@ -28,7 +28,9 @@ static int make(int s)
 
 	if (ioctl(s, SIOCBRADDBR, ISLE_BRIDGE))
 		return errno == EEXIST ? 0 : -1; /* whoever made it has set it up, or will */
-	if (set_address(s, &req, SIOCSIFADDR, HOST_ADDRESS) ||
+	/* Given its address, it keeps it: else it takes that of each tap that joins or leaves. */
+	if (ioctl(s, SIOCGIFHWADDR, &req) || ioctl(s, SIOCSIFHWADDR, &req) ||
+	    set_address(s, &req, SIOCSIFADDR, HOST_ADDRESS) ||
 	    set_address(s, &req, SIOCSIFNETMASK, NETMASK) || ioctl(s, SIOCGIFFLAGS, &req))
 		return -1;
 	req.ifr_flags |= IFF_UP;
