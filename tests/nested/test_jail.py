@@ -92,7 +92,7 @@ def test_who_is_not_root_gets_a_jail_as_well(nest: Nest) -> None:
         f"/nest/bin/as_user 1000 hg-vmm --kernel {KERNEL} --initrd /nest/guest.cpio \\\n"
         "  --cmdline 'console=hvc0 quiet panic=-1' --memory 64M --run-dir /run/nest/u --daemonize\n"
         "n=0; until [ -e /run/nest/u/exit.json ]; do\n"
-        "  [ $n -lt 300 ]; n=$((n + 1)); sleep 0.1; done\n"
+        "  [ $n -lt 300 ]; n=$((n + 1)); sleep 0.1; done; chmod 600 /dev/kvm\n"
         "cat /run/nest/u/vmm.log /run/nest/u/exit.json; stat -c owner=%u /run/nest/u/exit.json"
     )
     assert "running: kernel" in output and "refuses" not in output, output

@@ -8,6 +8,7 @@ refused with the status that it has for that. Sizes are bytes, times seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from hypershell import paths
 
@@ -23,6 +24,8 @@ HEAD_TIMEOUT = 10.0  # from the first byte of a head to its end
 BODY_TIMEOUT = 20.0
 IDLE_TIMEOUT = 60.0  # between two requests of one connection that has shown the token
 SEND_TIMEOUT = 30.0  # for a peer that takes nothing
+LINGER_TIMEOUT = 2.0  # for the rest of a request that was answered before its end
+LINGER_LIMIT = 1 << 20
 
 REASONS = {
     101: "Switching Protocols",
@@ -114,6 +117,15 @@ class Wire:
                 await self._writer.drain()
         except (TimeoutError, OSError) as error:
             raise Gone from error
+
+    async def linger(self) -> None:
+        """Take the rest of what the peer sends: else it is reset before it has read (§9.6)."""
+        with contextlib.suppress(TimeoutError, OSError):
+            self._writer.write_eof()
+            async with asyncio.timeout(LINGER_TIMEOUT * paths.timeout_scale()):
+                left = LINGER_LIMIT
+                while left > 0 and (data := await self._reader.read(65536)):
+                    left -= len(data)
 
     def close(self) -> None:
         """Hang up; what is written still goes out, if the peer takes it."""

@@ -88,6 +88,8 @@ class Server:
             return False
         response.fields = FIELDS | response.fields
         await http.respond(wire, request, response)
+        if request is None:
+            await wire.linger()
         return request is not None and request.keep
 
     async def close(self) -> None:
