@@ -13,7 +13,7 @@ EXTRA  := $(if $(filter test check bench pictures,$(MAKECMDGOALS))$(wildcard $(V
 READY  := $(VENV)/ready-$(or $(EXTRA),run)-$(DIGEST)
 
 # How `make NAME=value` reaches the tool; hypergen/config.py declares them.
-export O HYPERGEN_CACHE JOBS KERNEL_SRC V DISPLAY_MODE FIRMWARE ACCEL MEMORY CPUS
+export O HYPERGEN_CACHE JOBS KERNEL_SRC V DISPLAY_MODE FIRMWARE ACCEL QEMU MEMORY CPUS
 # Nothing is written beside the sources.
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
 
@@ -78,6 +78,7 @@ help: ## this list
 	@printf '\nSettings, as in `make run O=/tmp/out V=1`:\n'
 	@printf '  O=DIR JOBS=N V=1 KERNEL_SRC=DIR HYPERGEN_CACHE=DIR\n'
 	@printf '  DISPLAY_MODE=window|curses|serial FIRMWARE=bios|uefi ACCEL=auto|kvm|tcg MEMORY=MIB CPUS=N\n'
+	@printf '  QEMU=PROGRAM\n'
 	@printf 'The same and more, each with --help: %s -m hypergen VERB\n' '$(VENV)/bin/python'
 
 $(READY): $(TOP)pyproject.toml

@@ -26,7 +26,7 @@ from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, HypergenError, UserError
 
 COMMON = ("out", "cache", "jobs", "kernel_src", "verbose")
-MACHINE = ("display", "firmware", "accel", "memory", "cpus")
+MACHINE = ("display", "firmware", "accel", "qemu", "memory", "cpus")
 INTERRUPTED = 130
 
 

@@ -96,6 +96,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "accel", "ACCEL", _choice(*ACCELERATORS), lambda: "auto", "auto, kvm or tcg, for `run`"
     ),
+    Setting(
+        "qemu", "QEMU", str, lambda: "auto", "the QEMU that emulates; auto: one without faults"
+    ),
     Setting("memory", "MEMORY", _positive, lambda: "2048", "MiB of memory of the `run` machine"),
     Setting("cpus", "CPUS", _positive, lambda: "2", "CPUs of the `run` machine"),
 )
@@ -113,6 +116,7 @@ class BuildConfig:
     display: str
     firmware: str
     accel: str
+    qemu: str
     memory: int
     cpus: int
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from hypergen import progress
 from hypergen import run as programs
+from hypergen.boot import emulator
+from hypergen.boot.emulator import PROGRAM
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 
-PROGRAM = "qemu-system-x86_64"
 DISPLAYS = ("window", "curses", "none")
 
 # Code and variable store, in order of preference; the first pair that is there is taken.
@@ -93,6 +94,7 @@ class Machine:
 
     Attributes:
         disk: the raw disk image that it boots from.
+        program: QEMU, with words that it always needs.
         firmware: ``bios`` or ``uefi``.
         nvram: for ``uefi``: its variable store, made by :meth:`prepare`.
         display: ``window``, ``curses`` or ``none``.
@@ -109,6 +111,7 @@ class Machine:
     """
 
     disk: Path
+    program: tuple[str, ...] = (PROGRAM,)
     firmware: str = "bios"
     nvram: Path | None = None
     display: str = "none"
@@ -133,7 +136,7 @@ class Machine:
     def argv(self) -> list[str]:
         """The command line, program first."""
         return [
-            *(PROGRAM, "-nodefaults", "-no-user-config", "-name", "hyper-gen"),
+            *(*self.program, "-nodefaults", "-no-user-config", "-name", "hyper-gen"),
             *("-machine", "q35", "-m", f"{self.memory}M", "-smp", str(self.cpus)),
             *self._cpu(),
             *self._firmware(),
@@ -147,8 +150,7 @@ class Machine:
     def _cpu(self) -> Sequence[str]:
         if self.accel == "kvm":
             return ("-accel", "kvm", "-cpu", "host")
-        # QEMU's TCG has SVM with nested paging, and the host's kernel finds a CPU for kvm_amd.
-        return ("-accel", "tcg", "-cpu", "max,+svm")
+        return ("-accel", "tcg", "-cpu", emulator.CPU)
 
     def _firmware(self) -> Sequence[str]:
         if self.firmware == "bios":
@@ -206,14 +208,18 @@ def command(
     For UEFI the variable store is made here: at `nvram`, by default beside the disk
     (``NAME.nvram``).
     """
+    accel = pick_accelerator(accel or cfg.accel)
+    # Only the distribution's own can open windows: that part is of a package more.
+    newer = accel == "tcg" and display != "window"
     machine = Machine(
         disk=disk,
+        program=emulator.words(cfg) if newer else (PROGRAM,),
         firmware=firmware or cfg.firmware,
         nvram=nvram or disk.with_name(disk.name + ".nvram"),
         display=display,
         memory=memory or cfg.memory,
         cpus=cpus or cfg.cpus,
-        accel=pick_accelerator(accel or cfg.accel),
+        accel=accel,
         serial=serial,
         qmp=qmp,
         monitor=monitor,

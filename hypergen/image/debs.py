@@ -21,7 +21,24 @@ from hypergen.errors import BuildError, UserError
 from hypergen.stage import file_digest
 
 _RECORD = "packages.json"
-_INDEX = Path("/var/lib/apt/lists")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where apt is to look for packages.
+
+    Attributes:
+        options: for every call of apt; none is the machine's own settings.
+        lists: apt's folder of indexes.
+        folder: below the downloads, where packages from here are kept.
+    """
+
+    options: tuple[str, ...] = ()
+    lists: Path = Path("/var/lib/apt/lists")
+    folder: str = "debs"
+
+
+SYSTEM = Archive()
 
 
 @dataclass(frozen=True)
@@ -56,28 +73,29 @@ def parse_index(text: str) -> dict[str, Deb]:
     return found
 
 
-def candidates(names: Sequence[str]) -> dict[str, Deb]:
+def candidates(names: Sequence[str], archive: Archive = SYSTEM) -> dict[str, Deb]:
     """What apt's index offers of `names`; names that it does not know are left out."""
     if run.which("apt-cache") is None:
         return {}
+    show = ["apt-cache", *archive.options, "show", "--no-all-versions"]
     try:
-        return parse_index(run.capture(["apt-cache", "show", "--no-all-versions", *names]))
+        return parse_index(run.capture([*show, *names]))
     except BuildError:  # apt-cache fails when one name is unknown, and prints the others
         found: dict[str, Deb] = {}
         for name in names:
             try:
-                found |= parse_index(run.capture(["apt-cache", "show", "--no-all-versions", name]))
+                found |= parse_index(run.capture([*show, name]))
             except BuildError:
                 continue
         return found
 
 
-def index_state() -> str:
+def index_state(archive: Archive = SYSTEM) -> str:
     """A value that changes when apt's index does; asking apt itself takes a second."""
     try:
         files = sorted(
             (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
-            for entry in os.scandir(_INDEX)
+            for entry in os.scandir(archive.lists)
         )
     except OSError:
         files = []
@@ -106,7 +124,7 @@ def _intact(folder: Path, deb: Deb) -> bool:
     return path.is_file() and file_digest(path) == deb.sha256
 
 
-def _download(cfg: BuildConfig, folder: Path, debs: Sequence[Deb]) -> None:
+def _download(cfg: BuildConfig, folder: Path, debs: Sequence[Deb], archive: Archive) -> None:
     """Let apt download `debs`; it checks the digests, and so do we afterwards."""
     # A folder of its own: apt resumes nothing here, and a half file must not look like a whole one.
     partial = folder / "partial"
@@ -114,7 +132,7 @@ def _download(cfg: BuildConfig, folder: Path, debs: Sequence[Deb]) -> None:
     partial.mkdir(parents=True)
     run.run(
         # _apt, the user that apt would change to, can rarely write into a home directory.
-        ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download"]
+        ["apt-get", *archive.options, "-qq", "-o", "APT::Sandbox::User=root", "download"]
         + [f"{deb.name}={deb.version}" for deb in debs],
         cwd=partial,
         log=cfg.logs / "apt-download.log",
@@ -127,7 +145,7 @@ def _download(cfg: BuildConfig, folder: Path, debs: Sequence[Deb]) -> None:
     partial.rmdir()
 
 
-def fetch(cfg: BuildConfig, names: Iterable[str]) -> dict[str, Deb]:
+def fetch(cfg: BuildConfig, names: Iterable[str], archive: Archive = SYSTEM) -> dict[str, Deb]:
     """Have every package of `names` in the cache, verified; returns what each one is.
 
     apt's candidate is taken; when apt knows nothing of a package (no index, no apt) or cannot
@@ -138,13 +156,13 @@ def fetch(cfg: BuildConfig, names: Iterable[str]) -> dict[str, Deb]:
         BuildError: a download failed and nothing in the cache can stand in.
     """
     wanted = sorted(set(names))
-    folder = cfg.downloads / "debs"
+    folder = cfg.downloads / archive.folder
     folder.mkdir(parents=True, exist_ok=True)
     seen, record = _read_record(folder)
-    state = index_state()
+    state = index_state(archive)
     # The same index offers the same packages as last time.
     known = seen == state and all(name in record for name in wanted)
-    offered = {name: record[name] for name in wanted} if known else candidates(wanted)
+    offered = {name: record[name] for name in wanted} if known else candidates(wanted, archive)
     for name in wanted:
         if name not in offered and name not in record:
             raise UserError(
@@ -157,7 +175,7 @@ def fetch(cfg: BuildConfig, names: Iterable[str]) -> dict[str, Deb]:
     if missing:
         with progress.step(f"Downloading {len(missing)} Debian packages"):
             try:
-                _download(cfg, folder, missing)
+                _download(cfg, folder, missing, archive)
             except BuildError as error:
                 for deb in missing:
                     old = record.get(deb.name)
@@ -171,17 +189,23 @@ def fetch(cfg: BuildConfig, names: Iterable[str]) -> dict[str, Deb]:
     return chosen
 
 
-def unpack(cfg: BuildConfig, deb: Deb) -> Path:
-    """The package's files as a folder of the work tree, unpacked once a digest."""
-    target = cfg.work / "debs" / f"{deb.name}-{deb.sha256[:16]}"
+def unpack(cfg: BuildConfig, *debs: Deb, archive: Archive = SYSTEM) -> Path:
+    """The packages' files as one folder of the work tree, unpacked once a digest.
+
+    It is named for the first of them.
+    """
+    together = hashlib.sha256("".join(deb.sha256 for deb in debs).encode()).hexdigest()
+    digest = together if len(debs) > 1 else debs[0].sha256
+    target = cfg.work / "debs" / f"{debs[0].name}-{digest[:16]}"
     if target.is_dir():
         return target
     temporary = target.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    run.run(
-        ["dpkg-deb", "-x", cfg.downloads / "debs" / deb.file, temporary],
-        log=cfg.logs / f"dpkg-{deb.name}.log",
-    )
+    for deb in debs:
+        run.run(
+            ["dpkg-deb", "-x", cfg.downloads / archive.folder / deb.file, temporary],
+            log=cfg.logs / f"dpkg-{deb.name}.log",
+        )
     temporary.replace(target)
     return target

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypergen import run
-from hypergen.boot import qemu
+from hypergen.boot import emulator
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.bench.gdb import Gdb
@@ -180,7 +180,15 @@ def observer(cfg: BuildConfig) -> Overlay:
 
 def _machine(cfg: BuildConfig, overlay: Path, memory: int, debugger: Path, cpu: str) -> list[str]:
     return [
-        *(qemu.PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", "-m", f"{memory}M"),
+        *(
+            emulator.PROGRAM,
+            "-nodefaults",
+            "-no-user-config",
+            "-machine",
+            "q35",
+            "-m",
+            f"{memory}M",
+        ),
         *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"),
         # The CPU's own random numbers and the clock are the same in each run.
         *("-cpu", cpu, "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),

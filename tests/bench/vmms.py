@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypergen import run
-from hypergen.boot import qemu
+from hypergen.boot import emulator
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.bench.overlay import Overlay
@@ -143,9 +143,9 @@ def _guest_kernel(cfg: BuildConfig, kind: str) -> Path:
 
 
 def _add_qemu(overlay: Overlay) -> None:
-    program = run.which(qemu.PROGRAM)
+    program = run.which(emulator.PROGRAM)
     if program is None:
-        raise UserError(f"{qemu.PROGRAM} is not installed", hint="`hypergen doctor`")
+        raise UserError(f"{emulator.PROGRAM} is not installed", hint="`hypergen doctor`")
     overlay.program(Path("/usr/bin") / program.name, "bench/qemu")
     roms = ("qboot.rom", "bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
     for folder in (Path("/usr/share/qemu"), Path("/usr/share/seabios")):

@@ -138,7 +138,7 @@ def direct(
         *options.get("extra", ()),
     )
     line = [
-        "max,-svm" if word == "max,+svm" and options.get("accel") == "none" else word
+        word.replace("+svm", "-svm") if options.get("accel") == "none" else word
         for word in argv(cfg, disk, port, **{**options, "accel": None})
     ]
     with Machine(line, logs, name) as machine:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypergen.boot import qemu
+from hypergen.boot import emulator
 from hypergen.config import BuildConfig
 from tests.e2e.bounds import TimedOut, bound
 from tests.e2e.machine import FIRST_SERIAL, SPARE_PORT, Machine
@@ -153,7 +153,8 @@ class Guest:
         return self.nest.sh(f"cat {self.folder}/vmm.log")
 
     def expect(self, text: str, seconds: float = 60) -> str:
-        """Wait until the console shows `text`; returns the console."""
+        """Wait until a line of the console has `text`; returns the console."""
+        assert "\n" not in text  # to grep, these would be two texts, of which either will do
         # The bound is kept in the host: each look from here costs a round trip.
         done = self.nest.run(
             f"n=0; until grep -aqF {shlex.quote(text)} {self.folder}/console.log; do\n"
@@ -240,8 +241,9 @@ def argv(
     snapshot = "off" if keep else "on"
     words = f"{APPEND} {append}".strip()
     return [
-        *(qemu.PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", "-m", f"{memory}M"),
-        *("-accel", "tcg", "-smp", str(cpus), "-cpu", "max,+svm", "-display", "none"),
+        *emulator.words(cfg),
+        *("-nodefaults", "-no-user-config", "-machine", "q35", "-m", f"{memory}M"),
+        *("-accel", "tcg", "-smp", str(cpus), "-cpu", emulator.CPU, "-display", "none"),
         *("-kernel", str(cfg.out / "bzImage"), "-initrd", str(overlay), "-append", words),
         *("-drive", f"if=none,id=scratch,format=raw,snapshot={snapshot},file={disk}"),
         *("-device", "virtio-blk-pci,drive=scratch", "-no-reboot", "-nic", "none"),

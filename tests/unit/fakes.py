@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hypergen import config
+from hypergen.boot import emulator
 from hypergen.config import TOP, BuildConfig
 
 
@@ -23,6 +24,7 @@ def settings(tmp_path: Path, **overrides: str) -> BuildConfig:
         "out": str(tmp_path / "out"),
         "cache": str(tmp_path / "cache"),
         "jobs": "2",
+        "qemu": emulator.PROGRAM,
         **overrides,
     }
     return config.load(given, environment={}, file=tmp_path / "none.toml")

@@ -13,7 +13,7 @@ from hypergen import config, run
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
 from hypergen.image import debs
-from hypergen.image.debs import Deb
+from hypergen.image.debs import Archive, Deb
 
 
 def _deb(version: str, content: bytes) -> Deb:
@@ -30,7 +30,7 @@ class Apt:
         self.downloads = 0
         self.asked = 0
         monkeypatch.setattr(debs, "candidates", self._candidates)
-        monkeypatch.setattr(debs, "index_state", lambda: str(self.index))
+        monkeypatch.setattr(debs, "index_state", lambda _: str(self.index))
         monkeypatch.setattr(run, "run", self._run)
 
     def offer(self, version: str, content: bytes) -> Deb:
@@ -38,7 +38,7 @@ class Apt:
         self.index[deb.name], self.content = deb, content
         return deb
 
-    def _candidates(self, names: Sequence[str]) -> dict[str, Deb]:
+    def _candidates(self, names: Sequence[str], _: Archive) -> dict[str, Deb]:
         self.asked += 1
         return {name: self.index[name] for name in names if name in self.index}
 

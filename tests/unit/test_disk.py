@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hypergen import run
-from hypergen.boot import disk, grubimage, qemu
+from hypergen.boot import disk, emulator, grubimage, qemu
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
 from tests.unit.fakes import settings
@@ -238,7 +238,7 @@ def test_a_disk_in_use_is_not_touched(cfg: BuildConfig) -> None:
 
 
 def test_the_lock_looked_for_is_the_one_qemu_takes(cfg: BuildConfig) -> None:
-    if shutil.which(qemu.PROGRAM) is None:
+    if shutil.which(emulator.PROGRAM) is None:
         pytest.skip("QEMU is not installed")
     path = disk.build(cfg)
     machine = qemu.Machine(disk=path, memory=64, cpus=1, network=False, extra=("-S",))

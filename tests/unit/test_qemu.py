@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypergen.boot import qemu
+from hypergen.boot import emulator, qemu
 from hypergen.errors import UserError
 from tests.unit.fakes import settings
 
@@ -57,7 +57,8 @@ def option(argv: list[str], name: str) -> list[str]:
 def test_an_emulated_cpu_has_svm() -> None:
     argv = qemu.Machine(disk=Path("d.img")).argv()
     assert option(argv, "-accel") == ["tcg"]
-    assert option(argv, "-cpu") == ["max,+svm"]
+    assert option(argv, "-cpu") == [emulator.CPU]
+    assert "+svm" in emulator.CPU
     argv = qemu.Machine(disk=Path("d.img"), accel="kvm").argv()
     assert option(argv, "-cpu") == ["host"]
 
@@ -107,7 +108,7 @@ def test_settings_fill_what_is_not_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bus", ["virtio", "ahci"])
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_qemu_takes_the_arguments(tmp_path: Path, bus: str, firmware: str) -> None:
-    if shutil.which(qemu.PROGRAM) is None:
+    if shutil.which(emulator.PROGRAM) is None:
         pytest.skip("QEMU is not installed")
     disk = tmp_path / "d.img"
     disk.write_bytes(bytes(1024 * 1024))
