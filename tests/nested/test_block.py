@@ -216,7 +216,7 @@ def test_kill_9_loses_nothing_that_was_flushed(nest: Nest, how: str) -> None:
     vm = nest.guest(
         "numbered write /dev/vda", options=["--disk", disk], programs=["numbered"], wait=False
     )
-    vm.expect("acked 87\n")
+    vm.expect("acked 88")
     kill(nest, vm)
     last = last_acked(vm)
     assert last >= 87

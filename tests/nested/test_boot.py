@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypergen.config import BuildConfig
 from hypergen.errors import HypergenError, UserError
 from hypergen.image import debs
 from tests.bench.overlay import Overlay
-from tests.nested.nest import BZIMAGE, KERNEL, Nest
+from tests.nested.nest import BZIMAGE, KERNEL, Guest, Nest
 
 HERE = Path(__file__).resolve().parent
 FREESTANDING = (
@@ -50,12 +51,17 @@ busybox poweroff -f
 
 
 def _multiboot(overlay: Overlay, folder: Path) -> None:
-    source, script = HERE / "kernels/multiboot.c", HERE / "kernels/multiboot.lds"
-    for name, flags in (("elf", []), ("addresses", ["-DADDRESSES"])):
-        target = folder / f"multiboot.{name}"
-        argv = ["cc", *FREESTANDING, f"-Wl,-T,{script}", *flags, "-o", str(target), str(source)]
+    kernels = HERE / "kernels"
+    for file, source, flags in (
+        ("multiboot.elf", "multiboot.c", []),
+        ("multiboot.addresses", "multiboot.c", ["-DADDRESSES"]),
+        ("interrupts", "interrupts.c", []),
+    ):
+        target = folder / file
+        argv = ["cc", *FREESTANDING, f"-Wl,-T,{kernels / 'multiboot.lds'}", *flags]
+        argv += ["-o", str(target), str(kernels / source)]
         subprocess.run(argv, check=True, capture_output=True)
-        overlay.copy(f"nest/multiboot.{name}", target)
+        overlay.copy(f"nest/{file}", target)
     flat = folder / "multiboot.bin"
     argv = ["objcopy", "-O", "binary", str(folder / "multiboot.addresses"), str(flat)]
     subprocess.run(argv, check=True)
@@ -148,6 +154,21 @@ def test_a_multiboot_kernel_gets_what_the_specification_says(nest: Nest, image: 
     assert "\ncmdline one=1 two\nloader hg-vmm\n" in text
     assert "\nmap 0 9fc00 1\nmap 9fc00 60400 2\nmap 100000 f00000 1\n" in text
     assert "\nmodule the module\nbss 0\n" in text
+
+
+def test_an_interrupt_comes_once(nest: Nest) -> None:
+    """QEMU's TCG would deliver some of them twice when it is stopped in between (patch 0012)."""
+    folder = "/run/nest/interrupts"
+    words = ["--kernel", "/nest/interrupts", "--memory", "16M", "--serial", "--run-dir", folder]
+    nest.sh(f"mkdir {folder}; " + shlex.join(["/usr/bin/hg-vmm", *words, "--daemonize"]))
+    vm = Guest(nest, 1, folder)
+    vm.expect("ticking")
+    for _ in range(200):
+        nest.machine.qmp("stop")
+        nest.machine.qmp("cont")
+        time.sleep(0.01)
+    vm.ended()
+    assert vm.console() == "ticking\nticks bb8\nnested 0\n"
 
 
 def boot_stock(nest: Nest, name: str) -> str:

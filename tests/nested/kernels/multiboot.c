@@ -2,28 +2,8 @@
 /*
  * The smallest multiboot 1 kernel: tells on the 8250 what it was given (The Multiboot
  * Specification 0.6.96, section 3.3) and powers off by the ACPI sleep port.
- *
- * With ADDRESSES the header says where things go and the file need not be ELF (3.1.3).
  */
-#include <stdint.h>
-
-__asm__(".section .multiboot, \"ax\"\n"
-	".align 4\n"
-	"header:\n"
-	".globl _start\n"
-	".long 0x1badb002\n"
-#ifdef ADDRESSES
-	".long 0x10003, -(0x1badb002 + 0x10003)\n"
-	".long header, _image, _image_end, _bss_end, _start\n"
-#else
-	".long 3, -(0x1badb002 + 3)\n"
-#endif
-	"_start:\n"
-	"	mov $stack_end, %esp\n"
-	"	push %ebx\n"
-	"	push %eax\n"
-	"	call kernel\n"
-	".text\n");
+#include "multiboot.h"
 
 struct info {
 	uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr;
@@ -40,32 +20,7 @@ struct map_entry {
 	uint32_t type;
 } __attribute__((packed));
 
-uint8_t stack[8192];
-__asm__(".globl stack_end\n.set stack_end, stack + 8192\n");
-
 static volatile uint32_t zeroed[1024]; /* bss that no file holds */
-
-static void out(uint16_t port, uint8_t value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static void text(const char *s)
-{
-	for (; *s; s++)
-		out(0x3f8, *s);
-}
-
-static void hex(const char *name, uint64_t value)
-{
-	int shift = 60;
-
-	text(name);
-	while (shift && !(value >> shift))
-		shift -= 4;
-	for (; shift >= 0; shift -= 4)
-		out(0x3f8, "0123456789abcdef"[value >> shift & 15]);
-}
 
 void kernel(uint32_t magic, const struct info *info);
 void kernel(uint32_t magic, const struct info *info)
@@ -100,7 +55,5 @@ void kernel(uint32_t magic, const struct info *info)
 		sum |= zeroed[i];
 	hex("\nbss ", sum);
 	text("\n");
-	out(0x600, 0x34); /* S5 */
-	for (;;)
-		__asm__ volatile("hlt");
+	power_off();
 }
