@@ -53,7 +53,8 @@ def test_the_console_passes_every_key_and_replays(host: Host) -> None:
     guest = attach(host, vm)
     terminal = host.serial.terminal
     guest.run("echo the-''backlog")
-    terminal.press("sleep 1000\r")
+    terminal.press("echo be''fore; sleep 1000\r")
+    host.serial.see("before")  # else the key comes while the line is edited, and ends nothing
     terminal.press("\x03")
     guest.prompt()
     terminal.press("\x1b[A\x1b[A")  # the line before the sleep
