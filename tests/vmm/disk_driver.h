@@ -22,7 +22,8 @@
 #define slot_bytes(i)  ((uint8_t *)memory_at(&mem, SLOT_GPA(i), SLOT_DATA))
 #define slot_status(i) (*(uint8_t *)memory_at(&mem, STATUS_GPA(i), 1))
 
-static inline void put_request(unsigned int slot, uint32_t type, uint64_t sector, uint32_t len)
+static inline void put_request_on(unsigned int queue, unsigned int slot, uint32_t type,
+				  uint64_t sector, uint32_t len)
 {
 	struct virtio_blk_outhdr header = {.type = type, .sector = sector};
 	uint16_t dir =
@@ -31,11 +32,16 @@ static inline void put_request(unsigned int slot, uint32_t type, uint64_t sector
 
 	slot_status(slot) = 0xee;
 	memory_write(&mem, HEADER_GPA(slot), &header, sizeof(header));
-	set_desc(&mem, 0, d, HEADER_GPA(slot), sizeof(header), VRING_DESC_F_NEXT,
+	set_desc(&mem, queue, d, HEADER_GPA(slot), sizeof(header), VRING_DESC_F_NEXT,
 		 len ? d + 1 : d + 2);
-	set_desc(&mem, 0, d + 1, SLOT_GPA(slot), len, VRING_DESC_F_NEXT | dir, d + 2);
-	set_desc(&mem, 0, d + 2, STATUS_GPA(slot), 1, VRING_DESC_F_WRITE, 0);
-	offer(&mem, 0, DISK_QUEUE, d);
+	set_desc(&mem, queue, d + 1, SLOT_GPA(slot), len, VRING_DESC_F_NEXT | dir, d + 2);
+	set_desc(&mem, queue, d + 2, STATUS_GPA(slot), 1, VRING_DESC_F_WRITE, 0);
+	offer(&mem, queue, DISK_QUEUE, d);
+}
+
+static inline void put_request(unsigned int slot, uint32_t type, uint64_t sector, uint32_t len)
+{
+	put_request_on(0, slot, type, sector, len);
 }
 
 static inline void kick_and_wait(struct virtio_dev *dev, unsigned int n)

@@ -152,6 +152,32 @@ static void a_disk_has_its_serial_and_queues(void)
 	remove_files();
 }
 
+/* A request of queue 1 is found ended while queue 0 is served: both are told. */
+static void every_queue_is_told(void)
+{
+	struct disk_config cfg = {.path = base, .queues = 2};
+	struct virtio_dev *dev;
+	unsigned int i;
+
+	prepare(MIB(1));
+	dev = blk_create(&mem, &loop, &cfg, 0, &err);
+	CHECK(dev);
+	start_disk(dev, DISK_FEATURES | F(MQ));
+	for (i = 0; i < 20; i++) {
+		put_request_on(1, 1, VIRTIO_BLK_T_FLUSH, 0, 0); /* ends in a thread of the kernel */
+		reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+		while (used_index(&mem, 1) <= i) { /* without the loop, which would tell all */
+			put_request(0, VIRTIO_BLK_T_GET_ID, 0, 20);
+			reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+			put_request(0, VIRTIO_BLK_T_IN, 0, 512);
+			reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		}
+		CHECK(dev->queues[1].last_signal == dev->queues[1].given);
+	}
+	dev->ops->destroy(dev);
+	remove_files();
+}
+
 static void limits_are_kept(void)
 {
 	struct disk_config cfg = {.path = base, .rate = {.ops = 200, .ops_burst = 10}};
@@ -217,6 +243,7 @@ static const struct unit_test tests[] = {
 	TEST(a_cut_image_gives_errors),
 	TEST(write_through_is_the_drivers_choice),
 	TEST(a_disk_has_its_serial_and_queues),
+	TEST(every_queue_is_told),
 	TEST(limits_are_kept),
 	TEST(a_limit_is_changed_while_requests_wait),
 	{NULL, NULL},

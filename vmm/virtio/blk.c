@@ -48,6 +48,15 @@ static int take(struct blk *b, unsigned int queue, unsigned int *budget)
 	return 0;
 }
 
+/* What io_run() has found ended may be of any queue. */
+static void signal_queues(struct blk *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < b->dev.nqueues; i++)
+		virtio_signal(&b->dev, &b->dev.queues[i]);
+}
+
 static void blk_notify(struct virtio_dev *dev, unsigned int queue)
 {
 	struct blk *b = (struct blk *)dev;
@@ -68,10 +77,10 @@ static void blk_notify(struct virtio_dev *dev, unsigned int queue)
 			break;
 		if (!budget) {
 			virtio_finish(dev, q, 0);
-			return;
+			break;
 		}
 	} while (vq_arm(q)); /* what came in meanwhile needs no kick either */
-	virtio_signal(dev, q);
+	signal_queues(b);
 }
 
 static void serve_stalled(struct blk *b)
@@ -86,12 +95,10 @@ static void serve_stalled(struct blk *b)
 static void on_ring(void *arg, uint32_t events)
 {
 	struct blk *b = arg;
-	unsigned int i;
 
 	(void)events;
 	io_run(&b->io, false);
-	for (i = 0; i < b->dev.nqueues; i++)
-		virtio_signal(&b->dev, &b->dev.queues[i]);
+	signal_queues(b);
 	if (!b->limit.waiting)
 		serve_stalled(b);
 }
