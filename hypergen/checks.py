@@ -141,7 +141,8 @@ def pytest(cfg: BuildConfig, arguments: Sequence[str]) -> int:
     # Two files at a time: a machine that is booted waits more than it works. More would only make
     # the machines slow, each has two CPUs of its own.
     if not any(word.startswith(("-n", "--numprocesses", "-p")) for word in arguments):
-        argv += ["-n", str(min(2, cfg.jobs)), "--dist", "loadfile"]
+        # In their own order, in which those that boot the same machine follow each other.
+        argv += ["-n", str(min(2, cfg.jobs)), "--dist", "loadfile", "--no-loadscope-reorder"]
     status = run.interactive([*argv, *arguments], cwd=TOP, env=environment(cfg))
     return {0: 0, 2: 130, 4: 2}.get(status, 1)
 
