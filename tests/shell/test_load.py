@@ -19,7 +19,7 @@ from .conftest import HERE, Host, scale
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 20.0  # of random commands
+SECONDS = 10.0  # of random commands
 SEED = int(os.environ.get("HYPERGEN_SEED") or time.time())
 
 
