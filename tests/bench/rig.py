@@ -180,15 +180,8 @@ def observer(cfg: BuildConfig) -> Overlay:
 
 def _machine(cfg: BuildConfig, overlay: Path, memory: int, debugger: Path, cpu: str) -> list[str]:
     return [
-        *(
-            emulator.PROGRAM,
-            "-nodefaults",
-            "-no-user-config",
-            "-machine",
-            "q35",
-            "-m",
-            f"{memory}M",
-        ),
+        *(emulator.PROGRAM, "-nodefaults", "-no-user-config"),
+        *("-machine", "q35", "-m", f"{memory}M"),
         *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"),
         # The CPU's own random numbers and the clock are the same in each run.
         *("-cpu", cpu, "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
