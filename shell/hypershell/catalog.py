@@ -131,16 +131,21 @@ def next_vm_id() -> int:
     return max(stored if isinstance(stored, int) else 1, max(vm_ids(), default=0) + 1)
 
 
-def take_vm_id() -> int:
-    """Take the next VM id and make its folder. Call with the Lock held; raises OSError."""
+def take_vm_id() -> tuple[int, str]:
+    """Take the next VM id and make its folder, under a name that is not a VM's yet.
+
+    Whoever looks meanwhile would see a VM that nobody starts. Call with the Lock held; raises
+    OSError.
+    """
     number = next_vm_id()
-    os.makedirs(paths.vm_dir(number), mode=0o755)
+    folder = paths.vm_root() + "/.new"
+    os.makedirs(folder, mode=0o755, exist_ok=True)  # whose shell was killed has left one
     try:
         write_json(_path(), read_json(_path()) | {"next_vm": number + 1})
     except OSError:
-        os.rmdir(paths.vm_dir(number))
+        os.rmdir(folder)
         raise
-    return number
+    return number, folder
 
 
 def give_back_vm_id(number: int) -> None:

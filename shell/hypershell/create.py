@@ -177,13 +177,13 @@ def _reserve(asked: dict[str, object]) -> tuple[str, int]:
         with catalog.Lock():
             if asked["name"] is not None:
                 check_name(str(asked["name"]), vm.known())
-            number = catalog.take_vm_id()
-            folder = paths.vm_dir(number)
+            number, folder = catalog.take_vm_id()
             asked["id"] = number
             asked["name"] = asked["name"] or _free_name(number)
             starting = vm.hold_starting(folder)
             catalog.write_json(folder + "/vm.json", asked)
-            return folder, starting
+            os.rename(folder, paths.vm_dir(number))
+            return paths.vm_dir(number), starting
     except OSError as error:
         if folder:
             vm.remove_folder(folder)
