@@ -159,6 +159,8 @@ class Session:
         except OSError:
             data = b""
         if data:
+            if self._reconnects:  # it lives, and what it has kept comes again
+                self._to_tty += _SKIPPED
             self._reconnects = 0
             self._to_tty += data
             if len(self._to_tty) >= _OUTPUT_LIMIT:
@@ -167,7 +169,11 @@ class Session:
             self._console_lost()
 
     def _console_lost(self) -> None:
-        """The VM ended, or dropped us as a slow reader: then attach again."""
+        """The VM ended, or dropped us as a slow reader: then attach again.
+
+        Which of the two is known when something comes: a process that ends may take a connection
+        to its last.
+        """
         self._console.close()
         self._reconnects += 1
         try:
@@ -175,7 +181,6 @@ class Session:
                 raise ConnectionResetError
             self._console = qmp.connect(self._folder, "console.sock")
             self._tell_mode()
-            self._to_tty += _SKIPPED
         except OSError:
             self._console = socket.socket(socket.AF_UNIX)
             self._reason = self._reason or "ended"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -11,8 +12,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from hypershell.web import consoles
 from hypershell.web import websocket as own
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
@@ -106,6 +109,39 @@ def test_a_console_says_how_it_ended(page: Page) -> None:
             pass
         assert json.loads(message) == {"event": "panicked"}
     page.verb("vm_destroy", vm=["db"])
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_skipped_is_said_of_a_vm_that_lives(tmp_path: Path, lives: bool) -> None:
+    """A process that ends may take another connection before its listener is closed."""
+    sent: list[bytes | str] = []
+
+    class Browser:
+        async def send(self, message: bytes | str) -> None:
+            sent.append(message)
+
+        async def receive(self) -> str:
+            await asyncio.Event().wait()
+            return ""
+
+    async def play() -> None:
+        loop, (first, second) = asyncio.get_running_loop(), (b"one", b"again")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "console.sock"))
+            listener.listen()
+            listener.setblocking(False)
+            console = consoles.Console(str(tmp_path), "")
+            serving = asyncio.create_task(console.serve(cast(own.Socket, Browser())))
+            for said in (first, second if lives else b""):
+                guest, _ = await asyncio.wait_for(loop.sock_accept(listener), WAIT)
+                with guest:
+                    await loop.sock_sendall(guest, said)
+        await asyncio.wait_for(serving, WAIT)
+        console.close()
+
+    asyncio.run(play())
+    skipped = [json.dumps({"event": "skipped"}), b"again"] if lives else []
+    assert sent == [b"one", *skipped, json.dumps({"event": "ended", "reason": ""})]
 
 
 def test_a_flood_comes_whole(page: Page) -> None:

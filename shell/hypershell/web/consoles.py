@@ -81,10 +81,13 @@ class Console:
             except OSError:
                 data = b""
             if data:
+                if tries:  # it lives, and what it has kept comes again
+                    await socket.send(_event("skipped"))
                 tries = 0
                 await socket.send(data)
                 continue
-            # The VM ended, or dropped us as a slow reader: then attach again.
+            # The VM ended, or dropped us as a slow reader: then attach again. Which of the two is
+            # known when something comes: a process that ends may take a connection to its last.
             tries += 1
             try:
                 if tries > _RECONNECTS:
@@ -96,7 +99,6 @@ class Console:
             if self._writer is not None:
                 self._writer.close()
             reader = await self._attach()
-            await socket.send(_event("skipped"))
 
     def _reason(self) -> str:
         """Why the VM has ended, as far as it is known this moment."""
