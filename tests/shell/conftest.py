@@ -6,15 +6,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from .copies import Copies
 
 HERE = Path(__file__).resolve().parent
 SHELL = HERE.parents[1] / "shell"
@@ -22,6 +26,55 @@ SHELL = HERE.parents[1] / "shell"
 
 def scale() -> float:
     return float(os.environ.get("HYPERGEN_TIMEOUT_SCALE", "1"))
+
+
+# Byte code is kept where this process keeps it, so that nothing is compiled for each start.
+_START = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": str(SHELL),
+    **({"PYTHONPYCACHEPREFIX": sys.pycache_prefix} if sys.pycache_prefix else {}),
+}
+copies = Copies(_START)
+
+
+def started_alike(env: dict[str, str]) -> bool:
+    """Is ``env`` one with which the interpreter starts as it does with _START?"""
+    counts = ("PYTHON", "LC_", "LANG")
+    return {k: v for k, v in env.items() if k.startswith(counts)} == {
+        k: v for k, v in _START.items() if k.startswith(counts)
+    }
+
+
+def _run(words: list[str], env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """subprocess.run with a fork of the shell and nothing to read."""
+    pipes = [os.pipe(), os.pipe()]
+    with open(os.devnull) as null:  # noqa: PTH123
+        run = copies.start(words, env, (null.fileno(), pipes[0][1], pipes[1][1]), False)
+    said = {}
+    waiting = select.poll()
+    for out, into in pipes:
+        os.close(into)
+        said[out] = b""
+        waiting.register(out, select.POLLIN)
+    left = len(pipes)
+    deadline = time.monotonic() + timeout
+    try:
+        while left and (seconds := deadline - time.monotonic()) > 0:
+            for fd, _ in waiting.poll(seconds * 1000):
+                data = os.read(fd, 65536)
+                said[fd] += data
+                if not data:
+                    waiting.unregister(fd)
+                    left -= 1
+        status = run.wait(max(deadline - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        run.kill()
+        raise
+    finally:
+        for out in said:
+            os.close(out)
+    output, errors = (data.decode() for data in said.values())
+    return subprocess.CompletedProcess(words, status, output, errors)
 
 
 class Host:
@@ -33,23 +86,27 @@ class Host:
         for folder in (self.run_dir, self.kernels, self.images):
             folder.mkdir()
         self.env = {
-            "PATH": os.environ["PATH"],
+            **_START,
             "HOME": str(base),
             "TERM": "linux",
-            "PYTHONPATH": str(SHELL),
             "HYPERGEN_RUN": str(self.run_dir),
             "HYPERGEN_KERNELS": str(self.kernels),
             "HYPERGEN_IMAGES": str(self.images),
             "HYPERGEN_VMM": str(base / "hg-vmm"),
             "HYPERGEN_TIMEOUT_SCALE": str(scale()),
         }
-        # The interpreter is named, as the tests may run in a venv that PATH does not know.
+        # The interpreter is named, as the tests may run in a venv that PATH does not know; and the
+        # fake is imported, as what is run as a script is compiled each time.
         wrapper = base / "hg-vmm"
-        wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {HERE}/fake_vmm.py "$@"\n')
+        wrapper.write_text(
+            f"#!{sys.executable} -IS\nimport sys\nsys.pycache_prefix = {sys.pycache_prefix!r}\n"
+            f"sys.path.append({str(HERE)!r})\nfrom fake_vmm import main\n\nmain()\n"
+        )
         wrapper.chmod(0o755)
         # An installed shell can be put to the same tests, as "python3.11 -I -S -m hypershell".
         installed = os.environ.get("HYPERGEN_TEST_SHELL", "").split()
         self.argv = installed or [sys.executable, "-m", "hypershell"]
+        self.copied = not installed
 
     def add_vmlinux(self, name: str, version: str = "6.12.9-guest") -> Path:
         head = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(2000)
@@ -76,10 +133,16 @@ class Host:
         os.truncate(path, size)
         return path
 
-    def run(self, line: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, line: str, env: dict[str, str] | None = None, fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """``hypershell -c line``; with ``fresh`` not a fork but an interpreter of its own."""
+        words, full = ["-c", line], self.env | (env or {})
+        if self.copied and not fresh and started_alike(full):
+            return _run(words, full, 60 * scale())
         return subprocess.run(
-            [*self.argv, "-c", line],
-            env=self.env | (env or {}),
+            [*self.argv, *words],
+            env=full,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -6,23 +6,27 @@ The guest is an echo: what is typed comes back between ``<`` and ``>``, control 
 typed to it steer it: ``poweroff``, ``panic``, ``crash``, ``flood``, ``mess`` (upsets the terminal).
 FAKE_FAIL=CODE:TEXT makes the start fail; FAKE_HANG=1 makes the control socket mute;
 FAKE_STUBBORN=1 ignores quit, FAKE_DEAF=1 the power button; FAKE_SLOW=SECONDS delays the start.
-Without --run-dir it is a
-unikernel on its terminal: tells its arguments, copies its input and ends with FAKE_EXIT (7).
+Without --run-dir it is a unikernel on its terminal: tells its arguments, copies its input and ends
+with FAKE_EXIT (7).
+
+It is started hundreds of times: what takes long to import (json and argparse with re, socket with
+enum; pathlib, contextlib) is done without.
 """
 
-import argparse
-import contextlib
+from __future__ import annotations
+
 import fcntl
-import json
 import os
-import selectors
-import shutil
-import signal
-import socket
+import select
 import struct
 import sys
 import time
-from pathlib import Path
+from _socket import AF_UNIX
+from _socket import socket as Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RECORDED = ("balloon", "block_resize", "block_set_io_throttle", "x-hypergen-console-size")
 
@@ -30,6 +34,52 @@ RECORDED = ("balloon", "block_resize", "block_set_io_throttle", "x-hypergen-cons
 def fail(code: int, text: str) -> None:
     sys.stderr.write(f"hg-vmm: {text}\n")
     sys.exit(code)
+
+
+def loads(line: bytes) -> dict[str, object]:
+    """A QMP command. JSON is Python but for three words, and it is the shell that sends it."""
+    words: dict[str, object] = {"true": True, "false": False, "null": None, "__builtins__": {}}
+    value = eval(line.strip(), words)
+    assert isinstance(value, dict)
+    return value
+
+
+def dumps(value: object) -> str:
+    """JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{dumps(k)}: {dumps(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(dumps, value)) + "]"
+    if isinstance(value, int):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if " " <= c <= "~" else f"\\u{ord(c):04x}" for c in text) + '"'
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def write(path: str, text: str, mode: str = "w") -> None:
+    with open(path, mode) as file:
+        file.write(text)
+
+
+def send(client: Socket, data: bytes) -> None:
+    """To a client that may be gone."""
+    try:
+        client.sendall(data)
+    except OSError:
+        pass
+
+
+def remove_folder(folder: str) -> None:
+    for name in os.listdir(folder):
+        os.unlink(f"{folder}/{name}")
+    os.rmdir(folder)
 
 
 def lock_image(path: str, read_only: bool) -> int:
@@ -44,55 +94,64 @@ def lock_image(path: str, read_only: bool) -> int:
 
 
 class Machine:
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: Arguments) -> None:
         self.args = args
         self.status = "running"
         self.started = time.monotonic()
         self.backlog = b"fake guest boots\r\n" + args.cmdline.encode() + b"\r\nfake login: "
         self.line = b""
-        self.selector = selectors.DefaultSelector()
-        self.consoles: list[socket.socket] = []
-        self.viewers: list[socket.socket] = []
-        self.controls: list[socket.socket] = []
+        self.poll = select.poll()
+        self.handlers: dict[int, Callable[[], None]] = {}
+        self.consoles: list[Socket] = []
+        self.viewers: list[Socket] = []
+        self.controls: list[Socket] = []
         self.control = self.listen("control.sock", self.accept_control)
         self.console = self.listen("console.sock", self.accept_console)
         self.log = os.open(f"{args.run_dir}/console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(self.log, self.backlog)
 
-    def listen(self, name: str, handler: object) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX)
+    def watch(self, one: Socket, handler: Callable[[], None]) -> None:
+        self.handlers[one.fileno()] = handler
+        self.poll.register(one.fileno(), select.POLLIN)
+
+    def hang_up(self, client: Socket) -> None:
+        self.poll.unregister(client.fileno())
+        del self.handlers[client.fileno()]
+        client.close()
+
+    def listen(self, name: str, handler: Callable[[], None]) -> Socket:
+        listener = Socket(AF_UNIX)
         listener.bind(f"{self.args.run_dir}/{name}")
         listener.listen(16)
-        self.selector.register(listener, selectors.EVENT_READ, handler)
+        self.watch(listener, handler)
         return listener
 
     def accept_control(self) -> None:
-        client, _ = self.control.accept()
+        client = accept(self.control)
         self.controls.append(client)
         if os.environ.get("FAKE_HANG"):
             return
-        with contextlib.suppress(OSError):  # gone again: a look whether somebody listens
-            client.sendall(b'{"QMP": {"version": {"qemu": {"major": 0}}, "capabilities": []}}\r\n')
+        greeting = b'{"QMP": {"version": {"qemu": {"major": 0}}, "capabilities": []}}\r\n'
+        send(client, greeting)  # it may be gone again: a look whether somebody listens
         buffer = bytearray()
-        self.selector.register(
-            client, selectors.EVENT_READ, lambda: self.control_data(client, buffer)
-        )
+        self.watch(client, lambda: self.control_data(client, buffer))
 
-    def control_data(self, client: socket.socket, buffer: bytearray) -> None:
-        with contextlib.suppress(OSError):
+    def control_data(self, client: Socket, buffer: bytearray) -> None:
+        try:
             data = client.recv(65536)
             if data:
                 buffer += data
                 *lines, rest = bytes(buffer).split(b"\n")
                 buffer[:] = rest
                 for line in lines:
-                    self.execute(client, json.loads(line))
+                    self.execute(client, loads(line))
                 return
-        self.selector.unregister(client)
+        except OSError:
+            pass
         self.controls.remove(client)
-        client.close()
+        self.hang_up(client)
 
-    def execute(self, client: socket.socket, request: dict[str, object]) -> None:
+    def execute(self, client: Socket, request: dict[str, object]) -> None:
         command = request["execute"]
         result: object = {}
         if command == "query-status":
@@ -119,10 +178,9 @@ class Machine:
             self.status = "running"
             self.event("RESUME")
         elif command in RECORDED:
-            with Path(self.args.run_dir, "told").open("a") as told:
-                told.write(json.dumps(request) + "\n")
+            write(f"{self.args.run_dir}/told", dumps(request) + "\n", "a")
         reply = {"return": result, "id": request.get("id")}
-        client.sendall(json.dumps(reply).encode() + b"\r\n")
+        client.sendall(dumps(reply).encode() + b"\r\n")
         if command == "quit" and not os.environ.get("FAKE_STUBBORN"):
             self.end("quit")
         if command == "system_powerdown" and not os.environ.get("FAKE_DEAF"):
@@ -132,25 +190,22 @@ class Machine:
     def event(self, name: str) -> None:
         message = {"event": name, "data": {}, "timestamp": {"seconds": int(time.time())}}
         for client in self.controls:
-            with contextlib.suppress(OSError):
-                client.sendall(json.dumps(message).encode() + b"\r\n")
+            send(client, dumps(message).encode() + b"\r\n")
 
     def accept_console(self) -> None:
-        client, _ = self.console.accept()
+        client = accept(self.console)
         self.consoles.append(client)
-        with contextlib.suppress(OSError):
-            client.sendall(self.backlog[-65536:])
-        self.selector.register(client, selectors.EVENT_READ, lambda: self.console_data(client))
+        send(client, self.backlog[-65536:])
+        self.watch(client, lambda: self.console_data(client))
 
-    def console_data(self, client: socket.socket) -> None:
+    def console_data(self, client: Socket) -> None:
         try:
             data = client.recv(65536)
         except OSError:
             data = b""
         if not data:
-            self.selector.unregister(client)
             self.consoles.remove(client)
-            client.close()
+            self.hang_up(client)
             return
         if client is next((one for one in self.consoles if one not in self.viewers), None):
             self.write(b"<" + b"".join(self.shown(b) for b in data) + b">")
@@ -173,7 +228,7 @@ class Machine:
             for client in self.controls:
                 client.sendall(b'{"event": "GUEST_PANICKED", "data": {"action": "pause"}}\r\n')
         elif word == "crash":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), 9)
         elif word == "flood":
             self.write(b"0123456789abcdef" * 4096 + b"END-OF-FLOOD")
         elif word == "mess":
@@ -183,46 +238,61 @@ class Machine:
         self.backlog = (self.backlog + data)[-65536:]
         os.write(self.log, data)
         for client in self.consoles:
-            with contextlib.suppress(OSError):
-                client.sendall(data)
+            send(client, data)
 
     def end(self, reason: str) -> None:
-        Path(self.args.run_dir, "exit.json").write_text(json.dumps({"reason": reason}))
+        write(f"{self.args.run_dir}/exit.json", dumps({"reason": reason}))
         if self.args.isle_lock >= 0:
-            shutil.rmtree(ISLES / self.args.isle.partition(",")[0])
+            remove_folder(f"{ISLES}/{self.args.isle.partition(',')[0]}")
         os._exit(0)
 
     def run(self) -> None:
         while True:
-            for key, _ in self.selector.select():
-                key.data()
+            for fd, _ in self.poll.poll():
+                self.handlers[fd]()
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    for name in ("--kernel", "--initrd", "--cmdline", "--cpus", "--memory", "--run-dir", "--name"):
-        parser.add_argument(name, default="")
-    parser.add_argument("--disk", action="append", default=[])
-    parser.add_argument("--net", action="append", default=[])
-    parser.add_argument("--share", action="append", default=[])
-    parser.add_argument("--daemonize", action="store_true")
-    parser.add_argument("--version", action="store_true")
-    parser.add_argument("--balloon", action="store_true")
-    parser.add_argument("--save", default="")
-    parser.add_argument("--restore", default="")
-    parser.add_argument("--isle", default="")
-    parser.add_argument("--cpu-affinity", default="")
-    parser.add_argument("--sweep-isles", action="store_true")
-    parser.add_argument("words", nargs=argparse.REMAINDER)
-    return parser.parse_args()
+def accept(listener: Socket) -> Socket:
+    fd, _ = listener._accept()  # type: ignore[attr-defined]
+    return Socket(fileno=fd)
 
 
-ISLES = Path(os.environ.get("HYPERGEN_RUN", "")) / "isle"
+class Arguments:
+    """The command line: options with a value and flags, then a unikernel and its arguments."""
+
+    flags = ("daemonize", "version", "balloon", "sweep_isles")
+    lists = ("disk", "net", "share")
+
+    def __init__(self, words: list[str]) -> None:
+        self.kernel = self.initrd = self.cmdline = self.cpus = self.memory = self.run_dir = ""
+        self.name = self.save = self.restore = self.isle = self.cpu_affinity = ""
+        self.disk: list[str] = []
+        self.net: list[str] = []
+        self.share: list[str] = []
+        self.daemonize = self.version = self.balloon = self.sweep_isles = False
+        self.isle_lock = -1
+        words = list(words)
+        while words and words[0].startswith("--"):
+            option, equals, value = words.pop(0)[2:].partition("=")
+            name = option.replace("-", "_")
+            if not hasattr(self, name):
+                fail(2, f"unknown option --{option}")
+            if name in self.flags:
+                setattr(self, name, True)
+                continue
+            if not equals:
+                value = words.pop(0)
+            old = getattr(self, name)
+            setattr(self, name, [*old, value] if name in self.lists else value)
+        self.words = words
 
 
-def lock_isle(folder: Path) -> int:
+ISLES = os.environ.get("HYPERGEN_RUN", "") + "/isle"
+
+
+def lock_isle(folder: str) -> int:
     """The lock on an isle's CPUs, or -1 where its VM lives."""
-    fd = os.open(folder / "cpus", os.O_RDONLY)
+    fd = os.open(f"{folder}/cpus", os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -232,26 +302,27 @@ def lock_isle(folder: Path) -> int:
 
 
 def sweep() -> None:
-    for folder in ISLES.glob("[0-9]*"):
-        if (fd := lock_isle(folder)) >= 0:
+    for name in os.listdir(ISLES) if os.path.isdir(ISLES) else []:
+        if name.isdigit() and (fd := lock_isle(f"{ISLES}/{name}")) >= 0:
             os.close(fd)
-            shutil.rmtree(folder)
+            remove_folder(f"{ISLES}/{name}")
 
 
-def take_isle(args: argparse.Namespace) -> int:
+def take_isle(args: Arguments) -> int:
     sweep()
-    folder = ISLES / args.isle.partition(",")[0]
-    if folder.exists():
-        path = (folder / "path").read_text().strip()
-        fail(2, f"isle {folder.name} is there already: {path}; choose another number")
-    folder.mkdir(parents=True)
-    (folder / "cpus").write_text(args.cpu_affinity + "\n")
-    (folder / "path").write_text((args.kernel or args.words[0]) + "\n")
-    (folder / "log").symlink_to(f"{args.run_dir}/console.log")
+    number = args.isle.partition(",")[0]
+    folder = f"{ISLES}/{number}"
+    if os.path.exists(folder):
+        path = read(f"{folder}/path").strip()
+        fail(2, f"isle {number} is there already: {path}; choose another number")
+    os.makedirs(folder)
+    write(f"{folder}/cpus", args.cpu_affinity + "\n")
+    write(f"{folder}/path", (args.kernel or args.words[0]) + "\n")
+    os.symlink(f"{args.run_dir}/console.log", f"{folder}/log")
     return lock_isle(folder)
 
 
-def be_a_program(args: argparse.Namespace) -> None:
+def be_a_program(args: Arguments) -> None:
     print("arguments:", *args.words[1:], args.cpus, args.memory, flush=True)
     sys.stdout.write(sys.stdin.read())
     sys.stdout.flush()
@@ -259,33 +330,34 @@ def be_a_program(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    args = arguments()
+    args = Arguments(sys.argv[1:])
     if args.version:
         print("hg-vmm 9.9")
         sys.exit(0)
     if args.save:
-        Path(args.save).mkdir()
-        Path(args.save, "state").write_text(Path(args.run_dir, "argv").read_text())
+        os.mkdir(args.save)
+        write(f"{args.save}/state", read(f"{args.run_dir}/argv"))
         sys.exit(0)
     if args.sweep_isles:
         sweep()
         sys.exit(0)
     if not args.run_dir:
         be_a_program(args)
-    Path(args.run_dir, "argv").write_text(json.dumps(sys.argv))
+    write(f"{args.run_dir}/argv", dumps(sys.argv))
     time.sleep(float(os.environ.get("FAKE_SLOW", "0")))
     if failure := os.environ.get("FAKE_FAIL"):
         code, text = failure.split(":", 1)
         fail(int(code), text)
     args.isle_lock = take_isle(args) if args.isle else -1
-    head = Path(args.kernel or args.words[0]).read_bytes()[:4]
+    with open(args.kernel or args.words[0], "rb") as kernel:
+        head = kernel.read(4)
     if head == b"BAD!":
         fail(2, f"{args.kernel}: not a kernel (neither ELF nor bzImage)")
     if args.disk:
         path, *keys = args.disk[0].replace(",,", "\0").split(",")
         overlay = next((key[8:] for key in keys if key.startswith("overlay=")), "")
         if overlay:
-            Path(overlay).touch()
+            write(overlay, "", "a")
         lock_image(path.replace("\0", ","), "readonly" in keys or bool(overlay))
     machine = Machine(args)
     ready_read, ready_write = os.pipe()
@@ -300,4 +372,5 @@ def main() -> None:
     machine.run()
 
 
-main()
+if __name__ == "__main__":
+    main()

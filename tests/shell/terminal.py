@@ -18,13 +18,17 @@ from typing import Any
 
 import pyte
 
-from .conftest import Host, scale
+from .conftest import Host, copies, scale, started_alike
+from .copies import Run
 
 PROMPT = "hyper-gen:#"
 
 
 class Terminal:
-    """``line`` is run with -c; without it the shell prompts. 80x25 as a VGA text screen."""
+    """``line`` is run with -c; without it the shell prompts. 80x25 as a VGA text screen.
+
+    The shell is a fork of one that is there; ``argv`` is what to start instead.
+    """
 
     def __init__(
         self,
@@ -40,12 +44,17 @@ class Terminal:
         ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 25, 80, 0, 0))
         self.slave = slave
         self.before = self.modes()
+        words, full = (["-c", line] if line else []), host.env | (env or {})
+        self.process: subprocess.Popen[bytes] | Run
+        if argv is None and host.copied and started_alike(full):
+            self.process = copies.start(words, full, (slave, slave, slave), True)
+            return
         self.process = subprocess.Popen(
-            (argv or host.argv) + (["-c", line] if line else []),
+            (argv or host.argv) + words,
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=host.env | (env or {}),
+            env=full,
             start_new_session=True,
             preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads yet
         )
