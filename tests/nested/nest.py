@@ -9,6 +9,7 @@ a root shell of that host, and give each guest a shell script that its init runs
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import itertools
 import json
 import re
@@ -24,8 +25,34 @@ from tests.e2e.bounds import TimedOut, bound
 from tests.e2e.machine import FIRST_SERIAL, SPARE_PORT, Machine
 
 KERNEL, BZIMAGE = "/nest/vmlinux", "/nest/bzImage"
-APPEND = "rdinit=/nest/init console=ttyS0,115200 root=/dev/vda rw loglevel=4"
+APPEND = (
+    "rdinit=/nest/init console=ttyS0,115200 root=/dev/vda rw loglevel=4"
+    # Only while it boots is there a GiB in one piece for certain.
+    " hugepagesz=1G hugepages=1"
+)
 GUEST_APPEND = "console=hvc0 quiet panic=-1"
+
+
+SERVER = 'stty -echo; echo ready; while read -r line; do eval "$line"; done'
+"""The script of a guest that does what it is told on its console: :meth:`Guest.ask`."""
+
+_questions = itertools.count(1)
+_BETWEEN = "=between="
+
+
+def _initrd(script: str, path: str, programs: Sequence[str]) -> str:
+    """Shell commands that make ``PATH.cpio``, whose init runs `script`, and a folder PATH."""
+    parts = ["/nest/guest.cpio", *(f"/nest/cpio/{name}" for name in programs)]
+    return (
+        f"mkdir -p {path}\n"
+        f"/nest/bin/initrd {path}.cpio {' '.join(parts)} <<'=test='\n{script}\n=test="
+    )
+
+
+def _await(file: str, text: str, seconds: float, count: int = 1, stop: str = "") -> str:
+    """The shell command that waits (programs/await.c)."""
+    words = ["/nest/bin/await", str(int(bound(seconds))), file, text, str(count)]
+    return shlex.join([*words, stop] if stop else words)
 
 
 @dataclass(frozen=True)
@@ -103,7 +130,6 @@ class Nest:
         """
         number = len(self.guests) + 1
         folder = f"/run/nest/{number}"
-        self.initrd(script, folder, programs)
         vm = Guest(self, number, folder)
         words = [
             *("/usr/bin/hg-vmm", "--kernel", kernel, "--initrd", f"{folder}.cpio"),
@@ -111,22 +137,53 @@ class Nest:
             *("--memory", memory, "--run-dir", folder, "--daemonize", *options),
         ]
         self.guests.append(vm)
-        self.sh(shlex.join(words), seconds)
+        self.sh(f"{_initrd(script, folder, programs)}\n{shlex.join(words)}", seconds)
         if wait:
             vm.finish(seconds)
         return vm
 
     def initrd(self, script: str, path: str, programs: Sequence[str] = ()) -> str:
         """Make ``PATH.cpio``, whose init runs `script`, and a folder PATH; returns the file."""
-        parts = ["/nest/guest.cpio", *(f"/nest/cpio/{name}" for name in programs)]
-        self.sh(
-            f"mkdir -p {path}/rd && cd {path}/rd\n"
-            f"cat >test.sh <<'=test='\n{script}\n=test=\n"
-            f"echo test.sh | busybox cpio -o -H newc >../test.cpio 2>/dev/null\n"
-            f"cat {' '.join(parts)} ../test.cpio >{path}.cpio\n"
-            f"cd / && rm -r {path}/rd {path}/test.cpio"
-        )
+        self.sh(_initrd(script, path, programs))
         return f"{path}.cpio"
+
+    def wait_for(
+        self, file: str, text: str = "", seconds: float = 60, *, count: int = 1, stop: str = ""
+    ) -> bool:
+        """Wait in the host, which each look from here would cost a round trip.
+
+        Args:
+            file: waits for its existence or, with `text`, until it has that `count` times.
+            stop: a file that says that it will not come any more.
+
+        Returns:
+            False when there is `stop` and all of `text` has not come.
+
+        Raises:
+            TimedOut: it has not come in that time.
+        """
+        return self._waited(self.run(_await(file, text, seconds, count, stop), seconds + 30), file)
+
+    @staticmethod
+    def _waited(done: Result, file: str) -> bool:
+        if done.status == 4:
+            raise TimedOut(f"{file} is not as awaited\n{done.output[-3000:]}")
+        if done.status not in (0, 3):
+            raise AssertionError(f"{file}: {done.output}")
+        return done.status == 0
+
+    def bridge(self, name: str, address: str) -> None:
+        """A bridge with an IPv4 address, if there is none of that name yet.
+
+        Its MAC is its own: else it would have that of its tap, and another one for the next VM.
+        """
+        mac = ":".join(f"{byte:02x}" for byte in (2, 0, *ipaddress.IPv4Address(address).packed))
+        self.sh(
+            f"if [ ! -e /sys/class/net/{name} ]; then\n"
+            f"  ip link add {name} address {mac} type bridge\n"
+            f"  ip addr add {address}/24 dev {name} && ip link set {name} up\n"
+            "fi"
+        )
 
     def clean(self) -> None:
         """End every guest and forget it."""
@@ -152,43 +209,46 @@ class Guest:
         """The VMM's own log."""
         return self.nest.sh(f"cat {self.folder}/vmm.log")
 
-    def expect(self, text: str, seconds: float = 60) -> str:
-        """Wait until a line of the console has `text`; returns the console."""
-        assert "\n" not in text  # to grep, these would be two texts, of which either will do
-        # The bound is kept in the host: each look from here costs a round trip.
+    def expect(self, text: str, seconds: float = 60, count: int = 1, before: str = "true") -> str:
+        """Wait until the console has `text`, `count` times; returns the console.
+
+        Args:
+            before: a shell command that the host runs first.
+        """
+        assert "\n" not in text[1:]  # the lines end in CR and NL
+        log, end = f"{self.folder}/console.log", f"{self.folder}/exit.json"
         done = self.nest.run(
-            f"n=0; until grep -aqF {shlex.quote(text)} {self.folder}/console.log; do\n"
-            f"  [ -e {self.folder}/exit.json ] && exit 3\n"
-            f"  [ $n -gt {int(bound(seconds) * 10)} ] && exit 4\n"
-            "  n=$((n + 1)); sleep 0.1\n"
-            "done 2>/dev/null",
+            f"{before} && {_await(log, text, seconds, count, end)}; s=$?; cat {log}; exit $s",
             seconds + 30,
         )
         if done.status == 4:
             raise TimedOut(f"no {text!r} within {bound(seconds):.0f} s\n{self._state()}")
-        if done.status and text not in self.console():
+        if done.status:
             raise AssertionError(f"the guest ended without {text!r}\n{self._state()}")
-        return self.console()
+        return done.output.replace("\r", "")
 
     def ended(self, seconds: float = 60) -> dict[str, Any]:
         """Wait until the VM's process has said why it ended; returns ``exit.json``."""
+        return self._end(seconds)[0]
+
+    def _end(self, seconds: float) -> tuple[dict[str, Any], str]:
+        """Wait for the end; what ``exit.json`` says, and the console."""
+        end = f"{self.folder}/exit.json"
         done = self.nest.run(
-            f"n=0; until [ -e {self.folder}/exit.json ]; do\n"
-            f"  [ $n -gt {int(bound(seconds) * 10)} ] && exit 4\n"
-            "  n=$((n + 1)); sleep 0.1\n"
-            f"done; cat {self.folder}/exit.json",
+            f"{_await(end, '', seconds)} || exit 4; cat {end}; echo; "
+            f"echo {_BETWEEN}; cat {self.folder}/console.log; true",
             seconds + 30,
         )
         if done.status:
             raise TimedOut(f"no end within {bound(seconds):.0f} s\n{self._state()}")
-        why = json.loads(done.output)
+        said, _, text = done.output.partition(f"{_BETWEEN}\n")
+        why = json.loads(said)
         assert isinstance(why, dict)
-        return why
+        return why, text.replace("\r", "")
 
     def finish(self, seconds: float = 60) -> str:
         """Wait until the script has succeeded and the guest is off; returns the console."""
-        why = self.ended(seconds)
-        text = self.console()
+        why, text = self._end(seconds)
         match = re.search(r"@@exit (\d+)", text)
         if why.get("reason") != "guest-shutdown" or match is None or match[1] != "0":
             raise AssertionError(f"the guest's script failed: {why}\n{self._state()}")
@@ -216,6 +276,14 @@ class Guest:
             shlex.join(["/nest/bin/qmp", f"{self.folder}/control.sock", *words]), 120
         )
         return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+    def ask(self, command: str, seconds: float = 60) -> str:
+        """What `command` prints in a guest whose script is :data:`SERVER`."""
+        number = next(_questions)
+        text = f"echo '<{number}'; {command}; echo '{number}>'\n"
+        typed = shlex.join(["/nest/bin/type", f"{self.folder}/console.sock", text])
+        console = self.expect(f"{number}>", seconds, before=typed)
+        return console.split(f"<{number}\n")[1].split(f"{number}>")[0].strip()
 
     def type(self, text: str) -> None:
         """Send `text` to the guest's console, as somebody attached to it."""
@@ -258,7 +326,7 @@ def boot(
     disk: Path,
     name: str,
     *,
-    memory: int = 3072,
+    memory: int = 4096,
     cpus: int = 2,
     append: str = "",
     extra: Sequence[str] = (),

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from tests.nested.nest import Guest, Nest, QmpFailed
+from tests.nested.nest import Guest, Nest
 
 MIB = 1 << 20
 
@@ -97,10 +95,3 @@ def test_statistics_come_from_the_guest(nest: Nest) -> None:
     assert 64 * MIB < values["stat-total-memory"] <= 128 * MIB
     assert 0 < values["stat-free-memory"] < values["stat-total-memory"]
     assert values["stat-minor-faults"] > 0 and stats["last-update"] > 0
-
-
-def test_a_guest_without_a_balloon_says_so(nest: Nest) -> None:
-    vm = nest.guest("echo up; sleep 1000", wait=False)
-    vm.expect("up")
-    with pytest.raises(QmpFailed, match="No balloon device"):
-        vm.qmp("query-balloon")

@@ -15,9 +15,10 @@ OVERLAY = "/host/test/disk.over"
 MIB = 1 << 20
 
 
-def image(nest: Nest, mib: int = 32, path: str = IMAGE) -> None:
-    """A raw image without holes and zeros."""
-    nest.sh(f"yes what-was-there-before | head -c {mib * MIB} >{path}")
+def image(nest: Nest) -> None:
+    """A raw image of 8 MiB without holes and zeros."""
+    part = "/run/nest/part"
+    nest.sh(f"yes what-was-there-before | head -c {MIB} >{part}; cat{f' {part}' * 8} >{IMAGE}")
 
 
 def last_acked(vm: Guest) -> int:
@@ -64,9 +65,9 @@ def test_what_a_guest_writes_is_in_the_image(nest: Nest, rings: list[str]) -> No
     image(nest)
     text = nest.guest(
         "echo features: $(cut -c35 /sys/bus/virtio/devices/virtio1/features)\n"
-        "dd if=/dev/urandom of=/tmp/data bs=64k count=99 2>/dev/null\n"
+        "dd if=/dev/urandom of=/tmp/data bs=64k count=55 2>/dev/null\n"
         "dd if=/tmp/data of=/dev/vda bs=64k seek=3 conv=fsync 2>/dev/null\n"
-        "dd if=/tmp/data of=/dev/vda bs=512 count=3 seek=33333 oflag=direct 2>/dev/null\n"
+        "dd if=/tmp/data of=/dev/vda bs=512 count=3 seek=13333 oflag=direct 2>/dev/null\n"
         "sha256sum /dev/vda",
         options=["--disk", IMAGE, *rings],
     ).console()
@@ -79,13 +80,13 @@ def test_what_a_guest_writes_is_in_the_image(nest: Nest, rings: list[str]) -> No
 def test_discard_and_write_zeroes(nest: Nest) -> None:
     image(nest)
     nest.guest(
-        "blkdiscard -o 1048576 -l 8388608 /dev/vda && numbered zero /dev/vda 16777216 4096\n"
-        "dd if=/dev/vda bs=1M skip=1 count=8 2>/dev/null | tr -d '\\0' | wc -c | grep -qx 0\n"
-        "dd if=/dev/vda bs=4k skip=4096 count=1 2>/dev/null | tr -d '\\0' | wc -c | grep -qx 0",
+        "blkdiscard -o 1048576 -l 4194304 /dev/vda && numbered zero /dev/vda 6291456 4096\n"
+        "dd if=/dev/vda bs=1M skip=1 count=4 2>/dev/null | tr -d '\\0' | wc -c | grep -qx 0\n"
+        "dd if=/dev/vda bs=4k skip=1536 count=1 2>/dev/null | tr -d '\\0' | wc -c | grep -qx 0",
         options=["--disk", IMAGE],
         programs=["numbered"],
     )
-    assert int(nest.sh(f"du -k {IMAGE}").split()[0]) <= 24 * 1024 + 64
+    assert int(nest.sh(f"du -k {IMAGE}").split()[0]) <= 4 * 1024 + 64
 
 
 def test_an_overlay_is_continued_and_a_snapshot_is_not(nest: Nest) -> None:
@@ -94,9 +95,9 @@ def test_an_overlay_is_continued_and_a_snapshot_is_not(nest: Nest) -> None:
     write = "echo from-guest-{0} | dd of=/dev/vda bs=512 seek={1} conv=fsync 2>/dev/null\n"
     read = "dd if=/dev/vda bs=512 skip={0} count=1 2>/dev/null | head -c 14; echo\n"
     options = ["--disk", f"{IMAGE},overlay={OVERLAY}"]
-    nest.guest(write.format(1, 77) + write.format(2, 60001), options=options)
+    nest.guest(write.format(1, 77) + write.format(2, 15001), options=options)
     text = nest.guest(
-        read.format(77) + read.format(60001) + write.format(3, 78),
+        read.format(77) + read.format(15001) + write.format(3, 78),
         options=[*options, "--disk", f"{IMAGE},snapshot"],
     ).console()
     assert "from-guest-1" in text and "from-guest-2" in text
@@ -117,7 +118,7 @@ def test_an_overlay_is_continued_and_a_snapshot_is_not(nest: Nest) -> None:
 
 
 def test_a_disk_grows_under_a_running_guest(nest: Nest) -> None:
-    image(nest, 8)
+    image(nest)
     vm = nest.guest(
         "echo ready; until [ $(cat /sys/block/vda/size) = 32768 ]; do sleep 0.1; done\n"
         "echo end-of-disk | dd of=/dev/vda bs=512 seek=32767 conv=fsync 2>/dev/null",
@@ -160,7 +161,7 @@ def test_a_truncated_image_is_an_io_error(nest: Nest) -> None:
     image(nest)
     vm = nest.guest(
         "echo ready; until [ -e /tmp/go ]; do\n"
-        "  dd if=/dev/vda of=/dev/null bs=64k skip=400 count=1 iflag=direct 2>/dev/null || break\n"
+        "  dd if=/dev/vda of=/dev/null bs=64k skip=100 count=1 iflag=direct 2>/dev/null || break\n"
         "  sleep 0.1; done\n"
         "dd if=/dev/vda of=/dev/null bs=64k count=1 iflag=direct 2>/dev/null && echo it-starts\n"
         "sleep 1000",
@@ -186,7 +187,7 @@ def test_a_truncated_image_is_an_io_error(nest: Nest) -> None:
 def test_a_full_host_is_an_io_error(nest: Nest) -> None:
     folder = "/host/test/small"
     nest.sh(
-        f"mkdir -p {folder}; mount -t tmpfs -o size=6m none {folder}; truncate -s 64M {folder}/disk"
+        f"mkdir -p {folder}; mount -t tmpfs -o size=6m none {folder}; truncate -s 16M {folder}/disk"
     )
     try:
         image(nest)
@@ -233,11 +234,10 @@ def test_a_reset_in_the_midst_of_writes(nest: Nest) -> None:
     """Nothing that was in flight may reach the memory of the next kernel."""
     image(nest)
     vm = nest.guest(
-        "if [ $(dd if=/dev/vda bs=1 count=1 skip=33553000 2>/dev/null) = r ]; then\n"
-        "  dd if=/dev/zero of=/tmp/fill bs=1M count=48 2>/dev/null; sleep 0.5\n"
-        "  tr -d '\\0' </tmp/fill | wc -c | grep -qx 0 && echo memory-is-clean; exit\n"
+        "if [ $(dd if=/dev/vda bs=1 count=1 skip=8388000 2>/dev/null) = r ]; then\n"
+        "  numbered clean 48 && echo memory-is-clean; exit\n"
         "fi\n"
-        "printf r | dd of=/dev/vda bs=1 seek=33553000 conv=notrunc,fsync 2>/dev/null\n"
+        "printf r | dd of=/dev/vda bs=1 seek=8388000 conv=notrunc,fsync 2>/dev/null\n"
         "numbered storm /dev/vda & sleep 1; reboot -f",
         options=["--disk", f"{IMAGE},overlay={OVERLAY}"],
         programs=["numbered"],

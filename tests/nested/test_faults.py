@@ -82,9 +82,8 @@ def test_a_vmm_killed_at_any_point_leaves_nothing_behind(nest: Nest) -> None:
     append = "console=hvc0 quiet panic=-1"
     output = nest.sh(
         f"{KILL}\n"
-        "mkdir -p /run/nest/k/rd /host/test; truncate -s 16M /host/test/k.img; cd /run/nest/k/rd\n"
-        f"echo '{script}' >test.sh; echo test.sh | busybox cpio -o -H newc >../t.cpio 2>/dev/null\n"
-        "cat /nest/guest.cpio ../t.cpio >../rd.cpio\n"
+        "mkdir -p /run/nest/k /host/test; truncate -s 16M /host/test/k.img; cd /run/nest/k\n"
+        f"echo '{script}' | /nest/bin/initrd rd.cpio /nest/guest.cpio\n"
         "start() {\n"
         f"  hg-vmm --kernel {KERNEL} --initrd /run/nest/k/rd.cpio --memory 64M"
         f" --run-dir /run/nest/k --cmdline '{append}' --disk /host/test/k.img"

@@ -16,6 +16,7 @@ NEST_CPUS = 4
 ISLES = "/run/hypergen/isle"
 CGROUP = "/sys/fs/cgroup"
 SPINS = "echo here; while :; do :; done"
+WAITS = "echo here; read -r _"
 # Both: the one that is second may be gone by then, as it ends with the other.
 KILL = "kill -9 $(pidof hg-vmm-keeper hg-vmm) || true; while pidof hg-vmm; do sleep 0.1; done"
 UP = "ip link set eth0 up; ip addr add 192.168.28.{}/24 dev eth0; "
@@ -105,7 +106,7 @@ def test_cpus_of_its_own(nest: Nest) -> None:
 
 
 def test_what_cannot_be_an_isle(nest: Nest) -> None:
-    vm = isle(nest, 1, "3", SPINS)
+    vm = isle(nest, 1, "3", WAITS)
     for options, says in {
         "--isle 1 --cpu-affinity 2": "isle 1 is there already: /nest/vmlinux",
         "--isle 2 --cpu-affinity 2-3": "isle 2: CPU 3 is isle 1's",
@@ -141,7 +142,7 @@ def test_killed_isles_are_taken_back(nest: Nest) -> None:
     vm = isle(nest, 1, "1", SPINS)
     nest.sh(f"kill -9 {vm.pid}")  # the keeper lives, and sees to it at once
     gone(nest)
-    isle(nest, 1, "2", SPINS)
+    isle(nest, 1, "2", WAITS)
     nest.sh(KILL)
     assert nest.sh(f"ls {ISLES}").split() == ["1", "irqs", "lock"]
     assert shared(nest) == "0-1,3"

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from hypergen.config import BuildConfig
-from tests.nested.nest import APPEND, Guest, Nest, boot
+from tests.nested.nest import Guest, Nest
 
 MIB = 1024  # KiB
 POOL = "/sys/kernel/mm/hugepages/hugepages-{}kB"
@@ -63,9 +61,13 @@ def test_transparent_huge_pages_are_the_default(nest: Nest) -> None:
     assert ram(sleeper(nest, "128M"), 128)["AnonHugePages"] > 16 * MIB
 
 
-def test_prefaulted_ram_is_all_there(nest: Nest) -> None:
-    fields = ram(sleeper(nest, "160M,prefault,hugepages=off"), 160)
-    assert fields["Rss"] == 160 * MIB
+def test_prefaulted_ram_is_all_there_and_of_the_node_asked_for(nest: Nest) -> None:
+    vm = sleeper(nest, "160M,prefault,hugepages=off,node=0")
+    assert ram(vm, 160)["Rss"] == 160 * MIB
+    assert re.search(r"bind:0 anon=\d+", nest.sh(f"cat /proc/{vm.pid}/numa_maps"))
+    done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "128M,node=7")
+    assert done.status == 2
+    assert "this host has no NUMA node 7" in done.output
 
 
 def test_huge_pages_of_the_pool(nest: Nest, pool: str) -> None:
@@ -81,11 +83,7 @@ def test_huge_pages_of_the_pool(nest: Nest, pool: str) -> None:
     assert f"echo 128 > {pool}/nr_hugepages" in done.output
     # A reset clears them and keeps them promised.
     vm.qmp("system_reset")
-    nest.sh(
-        f"n=0; until [ $(grep -ac settled {vm.folder}/console.log) = 2 ]; do\n"
-        "  [ $n -gt 600 ] && exit 1; n=$((n + 1)); sleep 0.1; done",
-        90,
-    )
+    vm.expect("settled", count=2)
     assert count(nest, pool, "free_hugepages") - count(nest, pool, "resv_hugepages") == 96 - 64
     vm.qmp("quit")
     vm.ended()
@@ -93,15 +91,12 @@ def test_huge_pages_of_the_pool(nest: Nest, pool: str) -> None:
             "  [ $n -gt 100 ] && exit 1; n=$((n + 1)); sleep 0.1; done")  # fmt: skip
 
 
-def test_a_page_of_a_gibibyte(cfg: BuildConfig, overlay: Path, scratch: Path) -> None:
-    # A host of its own: only while it boots is there a GiB in one piece for certain.
-    append = ("-append", f"{APPEND} hugepagesz=1G hugepages=1")
-    with boot(cfg, overlay, scratch, "gibibyte", memory=4096, extra=append) as nest:
-        vm = sleeper(nest, "1G,hugepages=1G")
-        assert ram(vm, 1024)["KernelPageSize"] == 1024 * MIB
-        done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "1G,hugepages=1G")
-        assert done.status == 1
-        assert "1 huge pages of 1G are needed, 0 are free" in done.output
+def test_a_page_of_a_gibibyte(nest: Nest) -> None:
+    vm = sleeper(nest, "1G,hugepages=1G")
+    assert ram(vm, 1024)["KernelPageSize"] == 1024 * MIB
+    done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "1G,hugepages=1G")
+    assert done.status == 1
+    assert "1 huge pages of 1G are needed, 0 are free" in done.output
 
 
 def test_shared_ram_is_a_memfd(nest: Nest) -> None:
@@ -109,16 +104,7 @@ def test_shared_ram_is_a_memfd(nest: Nest) -> None:
     assert ram(vm, 128)["memfd"]
     assert "seals" not in nest.sh(f"ls -l /proc/{vm.pid}/fd | grep guest-ram")
     vm.qmp("system_reset")
-    nest.sh("sleep 1")
-    vm.expect("settled")
-
-
-def test_ram_is_of_the_node_asked_for(nest: Nest) -> None:
-    vm = sleeper(nest, "128M,node=0")
-    assert re.search(r"bind:0 anon=\d+", nest.sh(f"cat /proc/{vm.pid}/numa_maps"))
-    done = nest.vmm("--kernel", "/nest/vmlinux", "--memory", "128M,node=7")
-    assert done.status == 2
-    assert "this host has no NUMA node 7" in done.output
+    vm.expect("settled", count=2)
 
 
 def test_equal_pages_of_guests_are_merged(nest: Nest) -> None:

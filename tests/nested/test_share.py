@@ -51,11 +51,13 @@ def running(nest: Nest) -> int:
 def test_files_go_both_ways(nest: Nest) -> None:
     nest.sh(f"mkdir -p {SHARE}/folder; cd {SHARE}; echo from-the-host >hello; chmod 644 hello")
     host = sums(
-        nest.sh(f"dd if=/dev/urandom of={SHARE}/big bs=1M count=8 2>/dev/null; md5sum {SHARE}/big")
+        nest.sh(
+            f"dd if=/dev/urandom of={SHARE}/big bs=64k count=24 2>/dev/null; md5sum {SHARE}/big"
+        )
     )
     text = nest.guest(
         f"set -e; {MOUNT}; cat /mnt/hello; md5sum /mnt/big; ls /mnt\n"
-        "dd if=/dev/urandom of=/mnt/folder/made bs=1M count=8 2>/dev/null\n"
+        "dd if=/dev/urandom of=/mnt/folder/made bs=64k count=24 2>/dev/null\n"
         "md5sum /mnt/folder/made\n"
         "mkdir /mnt/new; mv /mnt/hello /mnt/new/moved; echo more >>/mnt/new/moved; sync\n"
         "echo 3 >/proc/sys/vm/drop_caches; md5sum /mnt/folder/made; umount /mnt\n"

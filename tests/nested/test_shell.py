@@ -6,18 +6,16 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hypergen import run
 from hypergen.config import BuildConfig
-from tests.e2e.bounds import TimedOut
 from tests.nested import nest as nests
-from tests.nested.nest import Nest
+from tests.nested.nest import SERVER, Guest, Nest
 
-SERVER = 'stty -echo; echo ready; while read -r line; do eval "$line"; done'
 ENV = "HYPERGEN_KERNELS=/host/test/kernels HYPERGEN_IMAGES=/host/test/images"
 VM = "/run/hypergen/vm/{}"
 
@@ -52,27 +50,16 @@ class Shell:
         initrd = self.nest.initrd(SERVER, f"/run/nest/shell{number}")
         words = ["vm_create", "vmlinux", "a.img", "--memory", "128M", "--initrd", initrd]
         made = self.ok(shlex.join([*words, "--net", "none", "-q", *options]))
-        self.seen(int(made), "ready")
+        self.guest(int(made)).expect("ready")
         return int(made)
 
-    def seen(self, vm: int, text: str) -> None:
-        """Wait until the guest's console shows `text`."""
-        done = self.nest.run(
-            f"n=0; until grep -aqF {shlex.quote(text)} {VM.format(vm)}/console.log; do\n"
-            "[ $n -gt 600 ] && exit 4; n=$((n + 1)); sleep 0.1; done",
-            90,
-        )
-        if done.status:
-            raise TimedOut(f"no {text!r}: {self.nest.sh(f'cat {VM.format(vm)}/*.log')}")
+    def guest(self, vm: int) -> Guest:
+        """Its console and sockets."""
+        return Guest(self.nest, vm, VM.format(vm))
 
     def ask(self, vm: int, command: str) -> str:
         """What a command prints in the guest."""
-        number = next(numbers)
-        text = f"echo '<{number}'; {command}; echo '{number}>'\n"
-        self.nest.sh(shlex.join(["/nest/bin/type", f"{VM.format(vm)}/console.sock", text]))
-        self.seen(vm, f"{number}>")
-        log = self.nest.sh(f"cat {VM.format(vm)}/console.log").replace("\r", "")
-        return log.split(f"<{number}\n")[1].split(f"{number}>")[0].strip()
+        return self.guest(vm).ask(command)
 
 
 @pytest.fixture
@@ -101,7 +88,7 @@ def test_a_vm_is_watched_changed_stopped_and_started(shell: Shell) -> None:
     assert "--force ends it" in shell.fails("vm_stop shop --timeout 1")
     assert "stopped" in shell.ok("vm_stop shop --timeout 1 --force")
     shell.ok("vm_start shop")
-    shell.seen(vm, "ready")
+    shell.guest(vm).expect("ready")
     assert shell.ask(vm, "cat /proc/cmdline").count("root=/dev/vda") == 1
     assert "killed" in shell.ok("vm_kill shop")
     assert "destroyed" in shell.ok("vm_destroy shop")
@@ -165,12 +152,7 @@ def test_somebody_without_rights_has_vms_of_their_own(shell: Shell) -> None:
     try:
         assert "VM 1 (mine) runs" in run(make)
         folder = "/run/theirs/.cache/hypergen/vm/1"
-        done = shell.nest.run(
-            f"n=0; until grep -aqF ready {folder}/console.log; do [ $n -gt 600 ] && exit 4\n"
-            "n=$((n + 1)); sleep 0.1; done",
-            90,
-        )
-        assert done.status == 0, shell.nest.sh(f"cat {folder}/*.log")
+        Guest(shell.nest, 1, "/run/theirs/.cache/hypergen/vm/1").expect("ready")
         told = json.loads(run("vm_info mine --json"))
         assert told["state"] == "running" and told["pid"]
         status = shell.nest.sh(f"cat /proc/{told['pid']}/status")
@@ -186,7 +168,7 @@ def test_a_power_cut_leaves_every_definition_whole(
 ) -> None:
     """Definitions are written again and again while the power goes: old or new, never less."""
     disk = tmp_path / "disk.img"
-    shutil.copy(scratch, disk)
+    run.capture(["cp", "--sparse=always", scratch, disk])
     with nests.boot(cfg, overlay, disk, "powercut", memory=1024, cpus=1, keep=True) as nest:
         shell = Shell(nest)
         for name in ("one", "two"):

@@ -20,6 +20,8 @@ def named(stats: list[dict[str, Any]]) -> dict[str, Any]:
 def test_states_and_events(nest: Nest) -> None:
     vm = nest.guest(WAITS, wait=False)
     vm.expect("here")
+    with pytest.raises(QmpFailed, match="No balloon device"):
+        vm.qmp("query-balloon")
     lines = vm.qmp_lines(
         '{"execute":"stop"}',
         '{"execute":"query-status"}',
@@ -34,14 +36,6 @@ def test_states_and_events(nest: Nest) -> None:
     assert events[-1]["data"] == {"guest": False, "reason": "host-qmp-quit"}
     states = [line["return"]["status"] for line in lines if "status" in line.get("return", {})]
     assert states == ["paused", "running"]
-
-
-def test_a_reset_is_told(nest: Nest) -> None:
-    vm = nest.guest(WAITS, wait=False)
-    vm.expect("here")
-    lines = vm.qmp_lines('{"execute":"system_reset"}', "--event", "RESET")
-    assert lines[-1]["data"] == {"guest": False, "reason": "host-qmp-system-reset"}
-    assert vm.qmp("x-hypergen-stats")["resets"] == 1
 
 
 def test_exits_and_devices_are_counted(nest: Nest) -> None:
@@ -99,7 +93,9 @@ def test_kvms_own_statistics(nest: Nest) -> None:
     assert [one["name"] for one in only["stats"]] == ["exits"]
     assert vm.qmp("query-status")["running"] is True
     # The machine after a reset is another one for KVM.
-    vm.qmp_lines('{"execute":"system_reset"}', "--event", "RESET")
+    lines = vm.qmp_lines('{"execute":"system_reset"}', "--event", "RESET")
+    assert lines[-1]["data"] == {"guest": False, "reason": "host-qmp-system-reset"}
+    assert vm.qmp("x-hypergen-stats")["resets"] == 1
     after = named(vm.qmp("query-stats", target="vcpu")[0]["stats"])
     assert after["exits"] > 0
     with pytest.raises(QmpFailed, match="'vm' and 'vcpu'"):

@@ -27,12 +27,7 @@ def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
 @pytest.fixture
 def lan(nest: Nest) -> Nest:
     """A host that is 10.79.0.1 on a bridge."""
-    nest.sh(
-        "if [ ! -e /sys/class/net/bru ]; then\n"
-        "  ip link add bru address 02:00:0a:4f:00:01 type bridge\n"
-        f"  ip addr add {HOST}/24 dev bru && ip link set bru up\n"
-        "fi"
-    )
+    nest.bridge("bru", HOST)
     return nest
 
 

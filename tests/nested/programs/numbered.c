@@ -8,6 +8,7 @@
  *   numbered zero FILE OFFSET LEN
  *                         the device writes zeros
  *   numbered storm FILE   writes of all sizes for ever, many at once, without a sync
+ *   numbered clean MIB    fails if somebody writes to its memory within half a second
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 
 #define BLOCK  4096
 #define GROUP  8
-#define BLOCKS 4096 /* 16 MiB, then from the start with higher numbers */
+#define BLOCKS 1024 /* 4 MiB, then from the start with higher numbers */
 
 static uint64_t block[BLOCK / 8];
 
@@ -89,7 +90,7 @@ static int storm(const char *path)
 	for (;;) {
 		size_t len = (1 + random() % (sizeof(data) / 512)) * 512;
 
-		if (pwrite(fd, data, len, random() % 16384 * 512) < 0)
+		if (pwrite(fd, data, len, random() % 15000 * 512) < 0)
 			return 1;
 	}
 }
@@ -104,15 +105,31 @@ static int zero(int fd, const char *offset, const char *len)
 	return 1;
 }
 
+static int clean(unsigned int mib)
+{
+	size_t words = ((size_t)mib << 20) / sizeof(uint64_t);
+	volatile uint64_t *memory = malloc(words * sizeof(*memory));
+
+	for (size_t i = 0; memory && i < words; i++)
+		memory[i] = 0;
+	usleep(500000);
+	for (size_t i = 0; memory && i < words; i++)
+		if (memory[i])
+			return 1;
+	return !memory;
+}
+
 int main(int argc, char **argv)
 {
 	int fd;
 
+	if (argc == 3 && !strcmp(argv[1], "clean"))
+		return clean(atoi(argv[2]));
 	if (argc == 3 && !strcmp(argv[1], "storm"))
 		return storm(argv[2]);
 	fd = argc >= 3 ? open(argv[2], O_RDWR) : -1;
 	if (fd < 0) {
-		fprintf(stderr, "numbered write|check|zero|storm FILE [N]...\n");
+		fprintf(stderr, "numbered write|check|zero|storm FILE [N]..., or clean MIB\n");
 		return 2;
 	}
 	if (argc == 3 && !strcmp(argv[1], "write"))
