@@ -194,8 +194,7 @@ def unpack(cfg: BuildConfig, *debs: Deb, archive: Archive = SYSTEM) -> Path:
 
     It is named for the first of them.
     """
-    together = hashlib.sha256("".join(deb.sha256 for deb in debs).encode()).hexdigest()
-    digest = together if len(debs) > 1 else debs[0].sha256
+    digest = hashlib.sha256("".join(deb.sha256 for deb in debs).encode()).hexdigest()
     target = cfg.work / "debs" / f"{debs[0].name}-{digest[:16]}"
     if target.is_dir():
         return target

@@ -151,7 +151,6 @@ def test_somebody_without_rights_has_vms_of_their_own(shell: Shell) -> None:
     shell.nest.sh("chown 1000 /dev/kvm")
     try:
         assert "VM 1 (mine) runs" in run(make)
-        folder = "/run/theirs/.cache/hypergen/vm/1"
         Guest(shell.nest, 1, "/run/theirs/.cache/hypergen/vm/1").expect("ready")
         told = json.loads(run("vm_info mine --json"))
         assert told["state"] == "running" and told["pid"]
