@@ -14,8 +14,9 @@ READY  := $(VENV)/ready-$(or $(EXTRA),run)-$(DIGEST)
 
 # How `make NAME=value` reaches the tool; hypergen/config.py declares them.
 export O HYPERGEN_CACHE JOBS KERNEL_SRC V DISPLAY_MODE FIRMWARE ACCEL QEMU MEMORY CPUS
-# Nothing is written beside the sources.
+# Python compiles once, and nothing is written beside the sources.
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 
 HYPERGEN = cd '$(TOP)' && '$(VENV)/bin/python' -m hypergen
 KERNEL ?= host

@@ -38,6 +38,8 @@ def environment(cfg: BuildConfig) -> dict[str, str]:
     values = cfg.as_json()
     given = {s.variable: values[s.name] for s in config.SETTINGS}
     text = {name: str(value) for name, value in given.items() if value not in (None, False)}
+    # Python compiles once, whatever the environment says of it, and not into the source tree.
+    text |= {"PYTHONPYCACHEPREFIX": str(cfg.cache / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
     return {**text, **({"V": "1"} if cfg.verbose else {})}
 
 
@@ -86,9 +88,11 @@ def plan(cfg: BuildConfig) -> list[Check]:
         ),
     ]
     if quick:
-        # One process more than there are CPUs, as these tests wait now and then.
-        words = ("-q", "-m", "not slow", "-p", "no:cacheprovider", "-n", str(cfg.jobs + 1))
-        checks.insert(0, Check("quick tests", (python, "-B", "-m", "pytest", *words, *quick)))
+        # One process more than there are CPUs, as these tests wait now and then. The plugins are of
+        # no use here and take a second to load, in each process.
+        plugins = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest")
+        words = ("-q", "-m", "not slow", *plugins, "-n", str(cfg.jobs + 1))
+        checks.insert(0, Check("quick tests", (python, "-m", "pytest", *words, *quick)))
     if sources := c_files():
         checks.append(
             Check("clang-format", (_tool("clang-format"), "--dry-run", "-Werror", *sources))
@@ -137,7 +141,7 @@ def pytest(cfg: BuildConfig, arguments: Sequence[str]) -> int:
     Returns:
         1 when a test failed or none ran, 2 for a usage error, 130 when interrupted, else 0.
     """
-    argv = [sys.executable, "-B", "-m", "pytest", "-o", f"cache_dir={cfg.cache / 'pytest'}"]
+    argv = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cfg.cache / 'pytest'}"]
     # Two files at a time: a machine that is booted waits more than it works. More would only make
     # the machines slow, each has two CPUs of its own.
     if not any(word.startswith(("-n", "--numprocesses", "-p")) for word in arguments):
@@ -149,5 +153,5 @@ def pytest(cfg: BuildConfig, arguments: Sequence[str]) -> int:
 
 def bench(cfg: BuildConfig, arguments: Sequence[str]) -> int:
     """Run ``tests/bench`` as a program; returns its exit status."""
-    argv = [sys.executable, "-B", "-m", "tests.bench", *arguments]
+    argv = [sys.executable, "-m", "tests.bench", *arguments]
     return run.interactive(argv, cwd=TOP, env=environment(cfg))

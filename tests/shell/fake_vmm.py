@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PTH102, PTH103, PTH106, PTH108, PTH110, PTH112, PTH123, PTH208, PTH211, SIM105
 """A stand-in for hg-vmm: its command line, files, locks, QMP and console, and no VM at all.
 
 The guest is an echo: what is typed comes back between ``<`` and ``>``, control bytes in hex. Words

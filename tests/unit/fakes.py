@@ -53,7 +53,12 @@ def hypergen_environment(tmp_path: Path, bin_folder: Path) -> dict[str, str]:
         "O": str(tmp_path / "out"),
         "HYPERGEN_CACHE": str(tmp_path / "cache"),
         "PYTHONPATH": str(TOP),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # Compiled once, and not into the source tree.
+        **(
+            {"PYTHONPYCACHEPREFIX": sys.pycache_prefix}
+            if sys.pycache_prefix
+            else {"PYTHONDONTWRITEBYTECODE": "1"}
+        ),
     }
 
 
