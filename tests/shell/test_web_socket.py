@@ -28,6 +28,7 @@ from .web_client import WAIT, Page
 def page() -> Iterator[Page]:
     """A page with a VM, web, for all tests that leave it running."""
     with a_host() as host:
+        host.constants["hypershell.web.live.EVERY"] = 0.4
         made = Page(host)
         made.verb("vm_create", kernel=1, image=1, name="web")
         yield made
@@ -317,6 +318,7 @@ def test_the_tls_server_is_told_all_and_kept_up(host: Host) -> None:
     import urllib.request
 
     fake_tls(host)
+    host.constants["hypershell.web.keeper._PAUSE_EARLY"] = 0.2
     line = "host_web on --port 0 --address 127.0.0.1 --name box.example.org --json"
     told = json.loads(host.ok(line))
     assert told["fingerprint"] == ":".join(["AB"] * 32)
@@ -341,7 +343,7 @@ def test_the_tls_server_is_told_all_and_kept_up(host: Host) -> None:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(now["urls"][0].replace("https", "http") + "login", timeout=WAIT)
             break
-        time.sleep(0.2)
+        time.sleep(0.05)
     else:
         pytest.fail("hg-tls is not started again")
     assert host.ok("host_web off") == "The page is off.\n"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 60.0  # seconds for the first start, which makes a key
 STOP_TIMEOUT = 15.0
+_PAUSE = 0.2  # seconds until what has ended is started again,
+_PAUSE_EARLY = 2.0  # where it did not live five
 _FINGERPRINT = re.compile(r"\b(?:[0-9A-F]{2}:){31}[0-9A-F]{2}\b")
 _LISTENS = re.compile(r":(\d{1,5}),")
 _NAMES_LIMIT = 16  # names in the certificate
@@ -238,7 +240,7 @@ class _Keeper:
             return
         name = "server" if pid == self._server else "hg-tls"
         os.write(2, f"host_web: {name} has ended ({os.waitstatus_to_exitcode(status)})\n".encode())
-        time.sleep(0.2 if time.monotonic() - started > 5 else 2)
+        time.sleep(_PAUSE if time.monotonic() - started > 5 else _PAUSE_EARLY)
         if pid == self._server:
             self._server = 0
             self._start_server(listener)
@@ -253,18 +255,23 @@ class _Keeper:
                 time.sleep(5)
 
     def _start_server(self, listener: int) -> None:
+        # Blocked, as a signal that comes while the child is made would be lost there: Python
+        # forgets after fork() what it has not handled.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid:
             self._server = pid
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             return
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             import asyncio
 
             from hypershell.web import server
 
             os.close(self._lock)
             os.close(self._alive[1])
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             with contextlib.suppress(OSError):
                 os.close(3)
             local = {"localhost", *self._own, *(f"{name}.local" for name in self._own[:1])}
