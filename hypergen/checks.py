@@ -91,7 +91,8 @@ def plan(cfg: BuildConfig) -> list[Check]:
         # One process more than there are CPUs, as these tests wait now and then. The plugins are of
         # no use here and take a second to load, in each process.
         plugins = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest")
-        words = ("-q", "-m", "not slow", *plugins, "-n", str(cfg.jobs + 1))
+        workers = ("-n", str(cfg.jobs + 1), "--dist", "worksteal")
+        words = ("-q", "-m", "not slow", *plugins, *workers)
         checks.insert(0, Check("quick tests", (python, "-m", "pytest", *words, *quick)))
     if sources := c_files():
         checks.append(

@@ -89,14 +89,28 @@ class Copies:
         self._lock = threading.Lock()
 
     def start(
-        self, words: list[str], env: dict[str, str], files: tuple[int, int, int], terminal: bool
+        self,
+        words: list[str],
+        env: dict[str, str],
+        constants: dict[str, float],
+        files: tuple[int, int, int],
+        terminal: bool,
     ) -> Run:
         """Run ``hypershell`` with arguments, environment and files 0 to 2.
 
-        With ``terminal`` file 0 becomes the controlling terminal of a session of its own.
+        ``constants`` are a module's, by their whole name, that are something else in this run. With
+        ``terminal`` file 0 becomes the controlling terminal of a session of its own.
         """
         status, theirs = os.pipe()
-        request = json.dumps({"words": words, "env": env, "cwd": str(Path.cwd()), "tty": terminal})
+        request = json.dumps(
+            {
+                "words": words,
+                "env": env,
+                "constants": constants,
+                "cwd": str(Path.cwd()),
+                "tty": terminal,
+            }
+        )
         try:
             with self._lock:
                 if self._socket is None:
@@ -192,6 +206,12 @@ def _become(request: dict[str, object], files: list[int]) -> list[str]:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    constants = request["constants"]
+    assert isinstance(constants, dict)
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), constant), name
+        setattr(sys.modules[module], constant, value)
     # Made anew, as they look whether they are terminals.
     for name, mode, fd in (("stdin", "r", 0), ("stdout", "w", 1), ("stderr", "w", 2)):
         old = getattr(sys, name)

@@ -47,7 +47,7 @@ class Terminal:
         words, full = (["-c", line] if line else []), host.env | (env or {})
         self.process: subprocess.Popen[bytes] | Run
         if argv is None and host.copied and started_alike(full):
-            self.process = copies.start(words, full, (slave, slave, slave), True)
+            self.process = copies.start(words, full, host.constants, (slave, slave, slave), True)
             return
         self.process = subprocess.Popen(
             (argv or host.argv) + words,

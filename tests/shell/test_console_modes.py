@@ -10,6 +10,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
+from pathlib import Path
 
 import pytest
 
@@ -116,8 +117,10 @@ def test_ctrl_z_harms_nothing_and_ctrl_c_ends_a_command(host: Host, open_termina
     host.ok("vm_create 1 1 --name web")
     terminal = open_terminal("")
     terminal.prompt()
+    open_files = Path(f"/proc/{host.vmm_pid(1)}/fd")
+    before = len(list(open_files.iterdir()))
     terminal.type("vm_events\r")
-    time.sleep(1)
+    terminal.until(lambda: len(list(open_files.iterdir())) > before, "somebody who listens")
     terminal.type("\x1a")
     host.ok("vm_pause web")
     terminal.expect("STOP")

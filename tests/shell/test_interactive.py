@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Host
+from .conftest import Host, scale
 from .terminal import PROMPT, Terminal, close_all
 
 Open = Callable[..., Terminal]
@@ -46,7 +46,7 @@ def attach(terminal: Terminal, vm: str = "1") -> None:
 
 def test_prompt_status_line_and_a_session(host: Host, open_terminal: Open) -> None:
     (host.run_dir / "host.status").write_text("root\tfailed\tno such disk\n")
-    terminal = open_terminal()
+    terminal = open_terminal(argv=host.argv)  # as it is started on a host, not as a copy
     terminal.prompt()
     assert "0 VMs, 0 running" in terminal.text() and "root: failed" in terminal.text()
     assert "VM 1 (vm1) runs" in terminal.command("vm_create 1 1")
@@ -64,6 +64,8 @@ def test_prompt_status_line_and_a_session(host: Host, open_terminal: Open) -> No
 def test_the_status_line_follows_the_host(host: Host, open_terminal: Open) -> None:
     """Before the first key and after it, without anything typed."""
     (host.run_dir / "host.status").write_text("root\twaiting\tLABEL=hypergen\n")
+    for name in ("REFRESH", "REFRESH_WAITING", "_FRESH"):
+        host.constants[f"hypershell.status.{name}"] = 0.3
     terminal = open_terminal()
     terminal.expect("root: waiting")
     (host.run_dir / "host.status").write_text("root\tfailed\tno such disk\n")
@@ -194,7 +196,9 @@ def test_a_guest_that_dies_while_attached(
     host: Host, open_terminal: Open, word: str, said: str, state: str
 ) -> None:
     host.ok("vm_create 1 1")
-    terminal = open_terminal("vm_console 1")
+    # How it ended is waited for, and nothing comes of one that crashed.
+    quick = {"HYPERGEN_TIMEOUT_SCALE": str(0.2 * scale())} if word == "crash" else {}
+    terminal = open_terminal("vm_console 1", quick)
     terminal.expect("fake login:")
     terminal.type(word)
     assert terminal.wait() == 0

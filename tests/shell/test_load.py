@@ -48,10 +48,12 @@ def cpu_seconds(host: Host, line: str) -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
+    # Started anew, as only what is our own child is counted.
     begun = spent()
-    host.ok("help exit")
+    assert host.run("help exit", fresh=True).returncode == 0
     between = spent()
-    host.ok(line)
+    assert host.run(line, fresh=True).returncode == 0
+    assert spent() > between > begun
     return max(spent() - between - (between - begun), 0.0)
 
 

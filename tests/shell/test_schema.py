@@ -55,8 +55,8 @@ def test_vms(host: Host) -> None:
     for line in ("vm_list --json", "vm_info web --json", "vm_info 2 --json", "vm_stats --json"):
         value = check(line.split()[0], host.ok(line))
         assert value
-    check("vm_top", host.ok("vm_top --once --json"))
-    check("host_top", host.ok("host_top --once --json"))
+    check("vm_top", host.ok("vm_top --once --every 0.1 --json"))
+    check("host_top", host.ok("host_top --once --every 0.1 --json"))
     host.ok("vm_snapshot web saved")
     assert check("snapshot_list", host.ok("snapshot_list --json"))
     host.ok("vm_restore saved --name again")
@@ -87,7 +87,7 @@ def test_events(host: Host) -> None:
         while listener.poll() is None:  # until it listens
             host.ok("vm_pause web")
             host.ok("vm_resume web")
-            time.sleep(0.2)
+            time.sleep(0.05)
         assert listener.stdout is not None
         line = listener.stdout.readline()
     finally:

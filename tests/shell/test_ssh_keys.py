@@ -209,6 +209,7 @@ def test_a_server_that_does_not_start_is_said(
     assert run(f"host_ssh add {ME}") == 1
     assert "kept, but the server is not up: the server has ended" in capfd.readouterr().err
     far.says("waiting\\tthe keys are read")
+    monkeypatch.setattr(host_ssh, "_WAIT", 2.0)
     assert run(f"host_ssh add {YOU}") == 1
     assert "not up: the keys are read" in capfd.readouterr().err
     assert far.kept() == [ME, YOU]

@@ -136,11 +136,11 @@ def test_events_are_told_as_they_happen(web: Host) -> None:
 
 
 def test_top_draws_once(web: Host) -> None:
-    table = web.ok("vm_top --once").splitlines()
+    table = web.ok("vm_top --once --every 0.1").splitlines()
     assert table[0].split()[:3] == ["ID", "NAME", "STATE"] and table[1].split()[1] == "web"
-    assert json.loads(web.ok("vm_top --json"))[0]["state"] == "running"
-    assert "memory" in web.ok("host_top --once")
-    assert len(json.loads(web.ok("host_top --json"))["cpu_percent"]) >= 1
+    assert json.loads(web.ok("vm_top --json --every 0.1"))[0]["state"] == "running"
+    assert "memory" in web.ok("host_top --once --every 0.1")
+    assert len(json.loads(web.ok("host_top --json --every 0.1"))["cpu_percent"]) >= 1
 
 
 def test_what_is_set_reaches_the_vm(web: Host) -> None:

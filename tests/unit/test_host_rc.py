@@ -35,6 +35,8 @@ FAKES = (
     "sync",
     "hypershell",
 )
+HURRY = "sleep() { command sleep 0.02; }"
+"""Where the scripts look every 0.1 s they look more often."""
 GUARD = "".join(f'{name}() {{ "$HG_ROOT/bin/{name}" "$@"; }}; ' for name in FAKES)
 
 
@@ -162,8 +164,9 @@ def test_status_from_many_writers_at_once(host: Host) -> None:
 
 def test_a_killed_writer_does_not_block_the_next(host: Host) -> None:
     (host.root / "run/hypergen/host.status.new").touch()
-    host.run("status net ok x")
+    host.run("sleep() { naps=$((${naps-0} + 1)); }; status net ok x; echo $naps >$HG_ROOT/naps")
     assert host.status() == {"net": ["ok", "x"]}
+    assert (host.root / "naps").read_text() == "200\n"  # of 10 ms
 
 
 @pytest.mark.parametrize(
@@ -232,9 +235,9 @@ def test_root_that_appears_late_is_waited_for(host: Host) -> None:
     host.command("mount", "exit 0")
     host.cmdline("root=LABEL=data rootdelay=30")
     host.run(
-        "(until grep -q waiting $HG_ROOT/dev/kmsg; do sleep 0.1; done; : >$HG_ROOT/late; "
+        f"{HURRY}; (until grep -q waiting $HG_ROOT/dev/kmsg; do sleep 0.1; done; : >$HG_ROOT/late; "
         "echo ' 8 1 1 sda1' >>$HG_ROOT/proc/partitions) & "
-        "read_cmdline; root_up; wait"
+        f"{HURRY}; read_cmdline; root_up; wait"
     )
     assert host.status()["root"] == ["ok", "/dev/sda1 (ext4) at /host, rw"]
     assert "root: waiting for LABEL=data (at most 30 s)" in host.log
@@ -400,7 +403,7 @@ def _ssh(host: Host, line: str, server: str = "") -> list[str]:
     host.cmdline(line)
     (host.root / "host/srv/images").mkdir(parents=True, exist_ok=True)
     host.run(
-        'exec >/dev/null 2>&1; sleep() { [ "$1" != 5 ] || exit; command sleep "$1"; }; '
+        'exec >/dev/null 2>&1; sleep() { [ "$1" != 5 ] || exit; command sleep 0.02; }; '
         "read_cmdline; root_up; rm -f $RUN/host.status; ssh_up; "
         'until grep -q "^ssh" $RUN/host.status; do sleep 0.1; done; cp $RUN/host.status $RUN/seen; '
         "if [ -e $RUN/ssh.pid ]; then kill $(cat $RUN/ssh.pid); "
@@ -476,7 +479,7 @@ def test_ssh_goes_on_with_the_keys_that_are_there_now(host: Host) -> None:
 
     def again(then: str = "") -> list[str]:
         host.run(
-            "exec >/dev/null 2>&1; ssh_again; "
+            f"exec >/dev/null 2>&1; {HURRY}; ssh_again; "
             f"while grep -q '^ssh{chr(9)}waiting' $RUN/host.status; do sleep 0.1; done; {then}"
         )
         return host.status()["ssh"]
@@ -526,8 +529,8 @@ def test_marked_definitions_start_while_dhcp_still_asks(host: Host) -> None:
     # The job that asks for an address goes on for ever: nothing may wait for it.
     host.run(f"sleep 60 >/dev/null 2>&1 & {asks}; autostart_up; kill $!")
     assert host.status()["autostart"] == ["ok", "VM 1 runs;VM 2 runs"]
-    late = "status net waiting 'not looked at yet'; (sleep 0.5; status net none x) &"
-    host.run(f"{late} autostart_up; status seen ok; wait")
+    late = "status net waiting 'not looked at yet'; (command sleep 0.2; status net none x) &"
+    host.run(f"{HURRY}; {late} autostart_up; status seen ok; wait")
     assert list(host.status()) == ["net", "autostart", "seen"]
     host.command("hypershell", "echo no kernel k >&2; exit 2")
     host.run("autostart_up")

@@ -305,7 +305,7 @@ def test_bytes_go_both_ways_whole_and_in_order(tls: Running) -> None:
     with tls.connect() as client:
         sender = threading.Thread(target=client.sendall, args=(data,), daemon=True)
         sender.start()
-        time.sleep(0.3)
+        time.sleep(0.1)
         while len(got) < len(data) and (piece := client.recv(65536)):
             got += piece
         sender.join(WAIT)
@@ -328,7 +328,7 @@ def test_a_slow_client_holds_up_the_server_and_nobody_else(checked: Path, tmp_pa
         deadline = time.monotonic() + WAIT
         while written[0] != before and time.monotonic() < deadline:
             before = written[0]
-            time.sleep(0.3)
+            time.sleep(0.1)
         assert 0 < written[0] == before < 16 << 20
         with one.connect() as other:
             other.sendall(b"hello")
