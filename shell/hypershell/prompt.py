@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import termios
 
 from hypershell import status, terminal
 from hypershell.app import PROMPT, run_line
@@ -79,6 +80,17 @@ def _load_editor() -> Callable[[], str | None]:
     return read
 
 
+def _take_back(saved: terminal.Modes) -> None:
+    """After a command: what is typed from now on is the editor's to show, not the terminal's.
+
+    What was typed while the command ran stands on the line already, where the prompt belongs; the
+    editor reads it and shows it again.
+    """
+    terminal.set_raw(0, saved, output=False)
+    if select.select([0], [], [], 0)[0]:
+        terminal.write_all(1, b"\r\x1b[K")
+
+
 def interactive(end: Callable[[int, object], None]) -> int:
     """Prompt and run until CTRL+d, exit, or the terminal's end. ``end`` handles SIGTERM, SIGHUP."""
     import _signal  # type: ignore[import-not-found] # signal itself would load enum for the prompt
@@ -87,8 +99,9 @@ def interactive(end: Callable[[int, object], None]) -> int:
     _signal.signal(_signal.SIGHUP, end)
     _signal.signal(_signal.SIGTSTP, _signal.SIG_IGN)  # CTRL+z: nobody is there to wake us again
     saved = terminal.modes(0)
+    dumb = terminal.is_dumb()
     try:
-        if terminal.is_dumb():
+        if dumb:
             terminal.restore(0, saved)
             read = _read_plain
         else:
@@ -102,7 +115,9 @@ def interactive(end: Callable[[int, object], None]) -> int:
                 if os.path.isdir("/etc/hypergen") and "SSH_CONNECTION" not in os.environ:
                     terminal.write_all(1, b"The shell starts again; the VMs go on.\n")
                 return 0
-    except OSError:
+            if not dumb:
+                _take_back(saved)
+    except (OSError, termios.error):
         return 1  # the terminal has hung up
     finally:
         terminal.restore(0, saved)
