@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Why each retry was made."""
+    """Why each retry was made: what was awaited, and the end of what was there instead."""
     tried = terminalreporter.getreports("rerun")
     if tried:
         terminalreporter.section("tried again")
@@ -47,5 +47,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         said = str(report.longrepr).splitlines()
         errors = [line[1:].strip() for line in said if line.startswith("E ")]
         terminalreporter.line(report.nodeid)
-        for line in errors[:12]:
+        for line in errors if len(errors) <= 14 else [*errors[:2], "…", *errors[-12:]]:
             terminalreporter.line(f"    {line[:200]}")

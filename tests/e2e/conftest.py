@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from tests.bench.overlay import Overlay
 from tests.e2e import host as hosts
 from tests.e2e.files import FILES, only
 from tests.e2e.host import Host
-from tests.e2e.machine import LIVE, make_room
+from tests.e2e.machine import LIVE, free_port, make_room
 
 TOP = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
+CLOCK_SLACK = 5
+"""Seconds that the shared host's clock may be late."""
 FAILED = pytest.StashKey[bool]()
 
 
@@ -122,12 +125,18 @@ class Shared:
         self._stack = contextlib.ExitStack()
         self._host: Host | None = None
         self._boots = 0
+        self._paused = 0.0  # since when, by time.monotonic()
 
     def host(self) -> Host:
         """The host, with a shell at its prompt."""
-        if self._host is None:
+        if self._host is not None:
+            self._host.machine.qmp("cont")
+            if time.monotonic() - self._paused > CLOCK_SLACK:
+                self._host.rescue.run("hwclock -s -u")  # the emulated RTC went on
+        else:
             make_room(self.close)
             self._boots += 1
+            ssh = free_port()
             # Another machine boots from the spare disk later, when this one has let go of it.
             second = f"if=none,id=disk1,format=raw,file.locking=off,file={self._spare}"
             self._host = self._stack.enter_context(
@@ -138,10 +147,18 @@ class Shared:
                     f"host{self._boots}{os.environ.get('PYTEST_XDIST_WORKER', '')}",
                     memory=3072,
                     cpus=2,
+                    forwards={ssh: 22},
                     extra=("-drive", second, "-device", "virtio-blk-pci,drive=disk1"),
                 )
             )
+            self._host.ssh = ssh
         return self._host
+
+    def pause(self) -> None:
+        """Stop the machine's CPUs: even an idle one takes 5 % of ours."""
+        if self._host is not None:
+            self._host.machine.qmp("stop")
+            self._paused = time.monotonic()
 
     def close(self) -> None:
         """End the machine, if there is one."""
@@ -164,5 +181,8 @@ def host(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Host]:
     if request.node.stash.get(FAILED, True):
         shared.close()
         return
-    one.command("vm_destroy all")
+    # Most tests have ended their VMs, and to ask the shell costs more than to look.
+    if one.rescue.run("set -- /run/hypergen/vm/*; [ ! -e $1 ] || echo VMs"):
+        one.command("vm_destroy all")
     one.serial.ready()
+    shared.pause()

@@ -78,6 +78,11 @@ class HyperShell:
         """Type `command`, see it stand after the prompt, and press Enter."""
         self.ready(seconds)
         self.terminal.press(command)
+        self.typed(command, seconds)
+        self.terminal.press("\r")
+
+    def typed(self, command: str, seconds: float = 30) -> None:
+        """Wait until `command` stands after the last prompt."""
         # A long line wraps; what the shell suggests may follow in grey.
         expected = f"{PROMPT} {command}"[:79]
 
@@ -87,7 +92,6 @@ class HyperShell:
             return index is not None and lines[index].startswith(expected.rstrip())
 
         wait(f"echo of {command!r}", echoed, seconds, last=self._show)
-        self.terminal.press("\r")
 
     def run(self, command: str, seconds: float = 60) -> list[str]:
         """Run a command; returns the lines that it printed."""

@@ -22,6 +22,14 @@ RELAY_PORT = 7777
 
 ENTRY = "hyper-gen"
 
+SERVER = Path(__file__).with_name("host_server.py")
+SERVE = """
+mkfifo /tmp/asked /tmp/answered
+python3.11 -I -S /tmp/server.py /tmp/asked /tmp/answered </dev/null &
+hg() { printf '%s\\n' "$1" >/tmp/asked; read -r hg_status </tmp/answered; return $hg_status; }
+"""
+"""Makes the rescue shell's function ``hg``, which runs a command of the shell: host_server.py."""
+
 
 @dataclass
 class Host:
@@ -32,13 +40,16 @@ class Host:
         serial: the hyper-gen shell on the first serial line.
         port: TCP port here that reaches :data:`RELAY_PORT` there.
         menu: the lines of the screen that showed GRUB's menu.
+        ssh: TCP port here that reaches the SSH server there; 0: none does.
     """
 
     machine: Machine
     serial: HyperShell
     port: int
     menu: list[str] = field(default_factory=list)
+    ssh: int = 0
     _rescue: Rescue | None = None
+    _serves: bool = False
 
     @property
     def keyboard(self) -> HyperShell:
@@ -60,9 +71,17 @@ class Host:
     def forget_rescue(self) -> None:
         """The host has been rebooted: the rescue shell is to be opened anew."""
         self._rescue = None
+        self._serves = False
 
     def command(self, command: str, status: int | None = 0, seconds: float = 60) -> str:
-        """Run one command as ``hypershell -c``; returns both its streams."""
+        """Run one command in hypershell's ``main()``, host_server.py; returns both its streams."""
+        if not self._serves:
+            self.rescue.run(f"cat >/tmp/server.py <<'EOF'\n{SERVER.read_text()}EOF{SERVE}")
+            self._serves = True
+        return self.rescue.run(f"hg {shlex.quote(command)}", seconds, status)
+
+    def program(self, command: str, status: int | None = 0, seconds: float = 60) -> str:
+        """Run one command as ``hypershell -c``, from its start; returns both its streams."""
         return self.rescue.run(f"hypershell -c {shlex.quote(command)}", seconds, status)
 
     def kill(self, word: str) -> None:

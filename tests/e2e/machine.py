@@ -168,11 +168,13 @@ class Machine:
     def _frozen(self) -> contextlib.AbstractContextManager[None]:
         @contextlib.contextmanager
         def freeze() -> Iterator[None]:
+            ran = self.qmp("query-status")["running"]
             self.qmp("stop")
             try:
                 yield
             finally:
-                self.qmp("cont")
+                if ran:
+                    self.qmp("cont")
 
         return freeze()
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from hypergen import config, progress
 from tests.e2e import host as hosts
+from tests.e2e.far import FOLDERS
 from tests.e2e.machine import Machine, free_port
 from tests.e2e.test_keyboard import create, the_id
-from tests.e2e.test_web import FOLDERS
 from tests.shell.browser import Browser
 
 TOP = Path(__file__).resolve().parents[2]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,18 @@ from tests.e2e.host import Host
 from tests.e2e.test_serial import attach, detach
 
 FOLDERS = "guest_kernel=/var/lib/hypergen/kernels guest_image=/var/lib/hypergen/images"
-ROOT = f"root=LABEL=hypergen rw {FOLDERS}"
+
+FILL = """
+import os
+file, size, end = os.open("/host/fill", os.O_CREAT | os.O_WRONLY), 1 << 30, 0
+while size >= 1024:
+    try:
+        os.posix_fallocate(file, end, size)
+        end += size
+    except OSError:
+        size //= 2
+"""
+"""Takes every free block of the host's root, without writing to them."""
 
 
 @pytest.mark.parametrize(
@@ -39,7 +52,8 @@ def test_a_wrong_request_is_explained(host: Host, command: str, status: int, mes
     assert host.vms() == []
 
 
-def test_an_error_is_shown_at_the_prompt(host: Host) -> None:
+def test_an_error_is_shown_at_the_prompt_and_by_the_program(host: Host) -> None:
+    assert host.program("vm_console 99", 2).startswith("vm_console: unknown VM '99'")
     assert "unknown VM '99'" in "".join(host.serial.run("vm_console 99"))
 
 
@@ -72,46 +86,44 @@ def test_a_full_host_disk_is_an_io_error_in_the_guest(host: Host) -> None:
     vm = host.create(f"{FILES.vmlinux} {FILES.second}")
     guest = attach(host, vm)
     # The image is sparse: new blocks in the guest need room on the host's disk.
-    host.rescue.run("dd if=/dev/zero of=/host/fill bs=1M; dd if=/dev/zero of=/host/fill2", 180, 1)
+    host.rescue.run(f"python3.11 -I -S -c {shlex.quote(FILL)}; sync")
     try:
-        guest.run("dd if=/dev/urandom of=/root/big bs=64k count=256; sync", 120, None)
+        guest.run("dd if=/dev/zero of=/root/big bs=64k count=256; sync", 120, None)
         messages = " ".join(guest.run("dmesg | tail -n 20", 60))
         assert "I/O error" in messages
     finally:
-        host.rescue.run("rm -f /host/fill /host/fill2; sync")
+        host.rescue.run("rm -f /host/fill; sync")
     assert host.vms()[0]["state"] == "running"
     detach(host)
 
 
-def test_without_virtualisation_a_vm_says_why_it_cannot_start(
+def test_without_virtualisation_or_kernels_a_host_says_what_is_missing(
     built: BuildConfig, test_disk: Path, logs: Path
 ) -> None:
-    with hosts.direct(built, test_disk, logs, "nokvm", ROOT, accel="none") as host:
-        wrong = f"vm_create {FILES.vmlinux} {FILES.busybox}"
-        printed = " ".join(host.serial.run(wrong))
-        assert "/dev/kvm" in printed
-        assert "neither svm nor vmx" in printed
+    """Two mishaps in one boot: they have nothing to do with each other."""
+    append = "root=LABEL=hypergen guest_kernel=/no/kernels guest_image=/var/lib/hypergen/images"
+    options: dict[str, Any] = {"accel": "none", "cpus": 1}
+    with hosts.direct(built, test_disk, logs, "nokvm", append, **options) as host:
         info = "\n".join(host.serial.run("host_info"))
         assert "VMs cannot start" in info
+        assert "/no/kernels" in info
+        assert "/no/kernels" in " ".join(host.serial.run("kernel_list"))
+        assert FILES.busybox in "\n".join(host.serial.run("image_list"))
+        kernel = f"/host/var/lib/hypergen/kernels/{FILES.vmlinux}"
+        printed = " ".join(host.serial.run(f"vm_create {kernel} {FILES.busybox}"))
+        assert "/dev/kvm" in printed
+        assert "neither svm nor vmx" in printed
 
 
 def test_a_host_without_its_root_still_has_a_shell(
     built: BuildConfig, test_disk: Path, logs: Path
 ) -> None:
-    append = f"root=LABEL=nowhere {FOLDERS}"
-    with hosts.direct(built, test_disk, logs, "noroot", append) as host:
+    append = f"root=LABEL=nowhere rootwait=3 {FOLDERS}"
+    with hosts.direct(built, test_disk, logs, "noroot", append, cpus=1) as host:
         info = "\n".join(host.serial.run("host_info"))
         assert "LABEL=nowhere" in info
         assert "image_list" in "\n".join(host.serial.run("image_list"))
         assert any("LABEL=nowhere" in line for line in _console(host))
-
-
-def test_missing_guest_folders_are_named(built: BuildConfig, test_disk: Path, logs: Path) -> None:
-    append = "root=LABEL=hypergen guest_kernel=/no/kernels guest_image=/var/lib/hypergen/images"
-    with hosts.direct(built, test_disk, logs, "nofolder", append) as host:
-        assert "/no/kernels" in "\n".join(host.serial.run("host_info"))
-        assert "/no/kernels" in " ".join(host.serial.run("kernel_list"))
-        assert FILES.busybox in "\n".join(host.serial.run("image_list"))
 
 
 def _console(host: Host) -> list[str]:

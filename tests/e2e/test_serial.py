@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from tests.e2e.bounds import wait
 from tests.e2e.dialogue import Guest, HyperShell, Terminal
+from tests.e2e.far import Workstation
 from tests.e2e.files import FILES
 from tests.e2e.host import Host
 
@@ -42,10 +44,15 @@ def test_the_debian_guest_from_create_to_destroy(host: Host) -> None:
     # systemd hears the power button and shuts down; the same VM starts again from its image.
     assert "stopped (guest-shutdown)" in host.command("vm_stop deb", seconds=300)
     host.command("vm_start deb")
-    guest = attach(host, vm, 600, DEBIAN_PASSWORD)
+    host.state(vm, "running", 30)
+    assert "destroyed" in "\n".join(shell.run("vm_destroy deb"))
+    # To read one file another boot with everything is not needed.
+    host.create(f"{FILES.vmlinux} {FILES.debian} --name bash --cmdline init=/bin/bash")
+    shell.enter("vm_console bash")
+    guest = Guest(shell.terminal)
+    guest.prompt(60)
     assert guest.run("cat /root/proof") == ["kept"]
     detach(host)
-    assert "destroyed" in "\n".join(shell.run("vm_destroy deb"))
 
 
 def test_the_console_passes_every_key_and_replays(host: Host) -> None:
@@ -148,7 +155,9 @@ def test_two_vms_at_once_and_one_writer_an_image(host: Host) -> None:
 
 
 def test_vms_outlive_the_shells(host: Host) -> None:
-    vm = host.create(f"{FILES.vmlinux} {FILES.busybox} --name survivor")
+    # Made by the program itself, which is gone when the shells are killed.
+    host.program(f"vm_create {FILES.vmlinux} {FILES.busybox} --name survivor")
+    vm = int(host.program("vm_list -q"))
     attach(host, vm)
     before = host.machine.serial.mark()
     host.kill("hypershell")
@@ -168,19 +177,37 @@ def test_vms_outlive_the_shells(host: Host) -> None:
     detach(host)
 
 
-def test_host_reboot_comes_back_with_what_the_guest_wrote(host: Host) -> None:
+def test_host_reboot_comes_back_with_its_keys_and_what_the_guest_wrote(
+    host: Host, tmp_path: Path
+) -> None:
     vm = host.create(f"{FILES.vmlinux} {FILES.second}")
     guest = attach(host, vm)
     guest.run("echo before >/root/reboot; sync")
     detach(host)
+    user = Workstation(tmp_path, host.ssh)
+    host.command(f"host_ssh add '{user.public('kept')}'")
+    assert user.run("version", key="kept").returncode == 0
+    told = _ssh(host)
+    assert "1 key" in told
     host.serial.enter("host_reboot --yes")
     wait("GRUB again", lambda: any("GNU GRUB" in x for x in host.machine.lines()), 120)
     before = host.machine.serial.mark()
     host.machine.press("ret")
     host.machine.serial.expect(r"hyper-gen:# ", 180, before)
     host.forget_rescue()
-    assert re.fullmatch(r"\[\]\s*", host.command("vm_list --json"))
+    assert re.fullmatch(r"\[\]\s*", host.program("vm_list --json"))
+    wait("ssh", lambda: "\tok\t" in _ssh(host), 60)
+    assert _ssh(host) == told
+    done = user.run("version", key="kept")  # StrictHostKeyChecking: another key would be an error
+    assert done.returncode == 0, done.stderr
+    assert user.run("host_ssh rm kept --yes", key="kept").returncode == 0
+    assert "\tok\t" not in _ssh(host)
     vm = host.create(f"{FILES.vmlinux} {FILES.second}")
     guest = attach(host, vm)
     assert guest.run("cat /root/reboot") == ["before"]
     detach(host)
+
+
+def _ssh(host: Host) -> str:
+    """What start-up says of the SSH server."""
+    return host.rescue.run("grep ^ssh /run/hypergen/host.status").strip()
