@@ -86,9 +86,10 @@ class Host:
 
     def kill(self, word: str) -> None:
         """kill -9 every process of the host whose command line holds `word`."""
+        # Without a process for each look. read leaves the null bytes out.
         self.rescue.run(
-            f"for p in /proc/[0-9]*; do grep -aq {word} $p/cmdline 2>/dev/null "
-            "&& kill -9 ${p#/proc/}; done 2>/dev/null; true"
+            "for p in /proc/[0-9]*; do c=; IFS= read -r c <$p/cmdline; "
+            f"case $c in *{word}*) kill -9 ${{p#/proc/}};; esac; done 2>/dev/null; true"
         )
 
     def vms(self) -> list[dict[str, Any]]:

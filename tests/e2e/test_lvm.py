@@ -34,7 +34,7 @@ def test_root_on_a_logical_volume(
     host.rescue.run(f"cat >/tmp/lvm.sh <<'EOF'\n{MAKE}EOF")
     host.rescue.run("sh -x /tmp/lvm.sh", 240)
     append = "root=/dev/e2evg/root rw guest_kernel=/kernels guest_image=/images"
-    with hosts.direct(built, spare_disk, logs, "lvm", append) as other:
+    with hosts.direct(built, spare_disk, logs, "lvm", append, cpus=1) as other:
         shell = other.serial
         assert "/dev/e2evg/root" in "\n".join(shell.run("host_info"))
         assert FILES.vmlinux in "\n".join(shell.run("kernel_list"))
