@@ -119,13 +119,13 @@ class HyperShell:
         return [re.split(r"\s{2,}", line.strip()) for line in lines[1:]]
 
     def see(self, text: str, seconds: float = 30) -> None:
-        """Wait until the last 24 lines contain `text`."""
-        wait(
-            f"{text!r}",
-            lambda: any(text in line for line in self.terminal.lines()[-24:]),
-            seconds,
-            last=self._show,
-        )
+        """Wait until one of the last 24 lines with anything on them contains `text`."""
+
+        def probe() -> bool:
+            lines = [line for line in self.terminal.lines() if line]
+            return any(text in line for line in lines[-24:])
+
+        wait(f"{text!r}", probe, seconds, last=self._show)
 
 
 _marks = itertools.count(1)
