@@ -13,7 +13,7 @@ import pytest
 from .conftest import Host, scale
 from .test_web_socket import fake_tls
 
-SECONDS = 15
+SECONDS = 12
 
 pytestmark = pytest.mark.slow
 
