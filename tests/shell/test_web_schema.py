@@ -41,7 +41,10 @@ def test_the_api_keeps_what_its_document_promises(host: Host, tmp_path: Path) ->
     words += ["--header", f"Authorization: Bearer {told['token']}", "--checks", CHECKS]
     words += ["--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "5"]
     words += ["--max-time", str(SECONDS), "--no-color", "--warnings", "off", "--no-shrink"]
-    words += ["--generation-database", "none", "--continue-on-failure", "--workers", "2"]
+    words += ["--generation-database", "none", "--continue-on-failure"]
+    # One worker: CPython 3.11's ast.parse() is not for two threads, and Hypothesis calls it
+    # ("AST constructor recursion depth mismatch"). It is as quick.
+    words += ["--workers", "1"]
     words += ["--request-timeout", str(30 * scale()), "--suppress-health-check", "all"]
     for name in LEFT_OUT:
         words += ["--exclude-operation-id", name]
