@@ -244,7 +244,7 @@ def test_racing_creates_of_one_image_leave_one(host: Host) -> None:
 
 def test_a_vm_being_started_is_seen_as_starting(host: Host) -> None:
     process = subprocess.Popen(
-        [*host.argv, "-c", "vm_create 1 1"], env=host.env | {"FAKE_SLOW": str(scale())}
+        [*host.argv, "-c", "vm_create 1 1"], env=host.env | {"FAKE_SLOW": str(1.5 * scale())}
     )
     seen = set()
     while process.poll() is None:

@@ -197,7 +197,7 @@ def test_a_guest_that_dies_while_attached(
 ) -> None:
     host.ok("vm_create 1 1")
     # How it ended is waited for, and nothing comes of one that crashed.
-    quick = {"HYPERGEN_TIMEOUT_SCALE": str(0.2 * scale())} if word == "crash" else {}
+    quick = {"HYPERGEN_TIMEOUT_SCALE": str(0.5 * scale())} if word == "crash" else {}
     terminal = open_terminal("vm_console 1", quick)
     terminal.expect("fake login:")
     terminal.type(word)
