@@ -46,6 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in tried:
         said = str(report.longrepr).splitlines()
         errors = [line[1:].strip() for line in said if line.startswith("E ")]
+        errors = [line for line in errors if line]  # most rows of a tall screen are blank
         terminalreporter.line(report.nodeid)
         for line in errors if len(errors) <= 14 else [*errors[:2], "…", *errors[-12:]]:
             terminalreporter.line(f"    {line[:200]}")
