@@ -14,7 +14,7 @@ MAKE = f"""
 set -e
 lvm pvcreate /dev/vdb
 lvm vgcreate e2evg /dev/vdb
-lvm lvcreate -y -n root -L 400M e2evg
+lvm lvcreate -y -n root -L 128M e2evg
 lvm vgmknodes
 mke2fs /dev/e2evg/root
 mkdir -p /mnt

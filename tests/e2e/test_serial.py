@@ -156,8 +156,7 @@ def test_two_vms_at_once_and_one_writer_an_image(host: Host) -> None:
 
 def test_vms_outlive_the_shells(host: Host) -> None:
     # Made by the program itself, which is gone when the shells are killed.
-    host.program(f"vm_create {FILES.vmlinux} {FILES.busybox} --name survivor")
-    vm = int(host.program("vm_list -q"))
+    vm = int(host.program(f"vm_create {FILES.vmlinux} {FILES.busybox} --name survivor -q"))
     attach(host, vm)
     before = host.machine.serial.mark()
     host.kill("hypershell")
