@@ -13,8 +13,9 @@ import pytest
 
 from hypergen import run
 from hypergen.config import BuildConfig
+from tests.e2e.host import SERVER as SHELL_SERVER
 from tests.nested import nest as nests
-from tests.nested.nest import SERVER, Guest, Nest
+from tests.nested.nest import SERVER, Guest, Nest, Result
 
 ENV = "HYPERGEN_KERNELS=/host/test/kernels HYPERGEN_IMAGES=/host/test/images"
 VM = "/run/hypergen/vm/{}"
@@ -23,7 +24,10 @@ numbers = itertools.count(1)
 
 
 class Shell:
-    """``hypershell -c`` in the host, on folders of the test's own."""
+    """Commands of the shell in the host, on folders of the test's own.
+
+    They run in hypershell's ``main()``, which a server has loaded (tests/e2e/host_server.py).
+    """
 
     def __init__(self, nest: Nest) -> None:
         self.nest = nest
@@ -31,13 +35,27 @@ class Shell:
             "mkdir -p /host/test/kernels /host/test/images\n"
             "ln -sf /nest/vmlinux /host/test/kernels/vmlinux\n"
             "truncate -s 16M /host/test/images/a.img\n"
+            "[ ! -e /tmp/asked ] || exit 0\n"
+            f"cat >/tmp/server.py <<'=server='\n{SHELL_SERVER.read_text()}=server=\n"
+            "mkfifo /tmp/asked /tmp/answered\n"
+            f"{ENV} python3.11 -I -S /tmp/server.py /tmp/asked /tmp/answered"
+            " </dev/null >>/tmp/said 2>&1 &"
+        )
+
+    def run(self, line: str, seconds: float = 60) -> Result:
+        return self.nest.run(
+            f": >/tmp/said; printf '%s\\n' {shlex.quote(line)} >/tmp/asked\n"
+            "read -r status </tmp/answered; cat /tmp/said; exit $status",
+            seconds,
         )
 
     def ok(self, line: str, seconds: float = 60) -> str:
-        return self.nest.sh(f"{ENV} hypershell -c {shlex.quote(line)}", seconds)
+        done = self.run(line, seconds)
+        assert done.status == 0, done.output
+        return done.output
 
     def fails(self, line: str) -> str:
-        done = self.nest.run(f"{ENV} hypershell -c {shlex.quote(line)}")
+        done = self.run(line)
         assert done.status in (1, 2), done.output
         return done.output
 
