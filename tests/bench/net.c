@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The host's end of a guest's network: a persistent tap with the address 10.9.0.1, and a server
+ * The host's end of a guest's network: a persistent tap with the address 10.9.0.1, made anew for
+ * each VMM (one leaves its offloads and neighbours to the next), and a server
  * of three services, told by the first byte that a connection brings: 'e' echoes single bytes,
  * 's' swallows a stream, 'g' gives one of STREAM bytes.
  */
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "net.h"
@@ -22,16 +24,26 @@
 
 static char block[65536];
 
+/* A tap that stays, or whose time is over. */
+static int set_persistent(struct ifreq *req, int stays)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), r;
+
+	req->ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	r = fd < 0 || ioctl(fd, TUNSETIFF, req) || ioctl(fd, TUNSETPERSIST, stays) ? -1 : 0;
+	close(fd);
+	return r;
+}
+
 static int set_up(const char *tap)
 {
-	struct ifreq req = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	struct ifreq req = {0};
 	struct sockaddr_in *address = (struct sockaddr_in *)&req.ifr_addr;
-	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), s;
+	int s;
 
 	strncpy(req.ifr_name, tap, IFNAMSIZ - 1);
-	if (fd < 0 || ioctl(fd, TUNSETIFF, &req) || ioctl(fd, TUNSETPERSIST, 1))
+	if (set_persistent(&req, 1))
 		return -1;
-	close(fd);
 	s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	memset(&req.ifr_addr, 0, sizeof(req.ifr_addr));
 	address->sin_family = AF_INET;
@@ -78,11 +90,26 @@ static void serve(int fd)
 	}
 }
 
+static void tear_down(const char *tap, pid_t server)
+{
+	struct ifreq req = {0};
+
+	strncpy(req.ifr_name, tap, IFNAMSIZ - 1);
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	/* The VMM that had it has been killed, and may not be gone yet. */
+	for (int tries = 100; tries && set_persistent(&req, 0); tries--)
+		nap(10);
+}
+
 void net_serve(const char *tap)
 {
+	static pid_t server;
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(NET_PORT)};
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, fd;
 
+	if (server)
+		tear_down(tap, server);
 	if (set_up(tap)) {
 		say("failed tap %s\n", tap);
 		return;
@@ -92,8 +119,11 @@ void net_serve(const char *tap)
 		say("failed listen\n");
 		return;
 	}
-	if (fork() != 0)
+	server = fork();
+	if (server) {
+		close(listener);
 		return;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	while ((fd = accept(listener, NULL, NULL)) >= 0) {
 		serve(fd);
