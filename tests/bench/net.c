@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The host's end of a guest's network: a persistent tap with the address 10.9.0.1, made anew for
- * each VMM (one leaves its offloads and neighbours to the next), and a server
+ * each VMM (with one that another has used, microvm's guest got no answer), and a server
  * of three services, told by the first byte that a connection brings: 'e' echoes single bytes,
  * 's' swallows a stream, 'g' gives one of STREAM bytes.
  */

@@ -22,6 +22,7 @@ from typing import Any
 from hypergen.boot import emulator
 from hypergen.config import BuildConfig
 from tests.e2e.bounds import TimedOut, bound
+from tests.e2e.host import SERVER as SHELL_SERVER
 from tests.e2e.machine import FIRST_SERIAL, SPARE_PORT, Machine
 
 KERNEL, BZIMAGE = "/nest/vmlinux", "/nest/bzImage"
@@ -30,6 +31,8 @@ APPEND = (
     # Only while it boots is there a GiB in one piece for certain.
     " hugepagesz=1G hugepages=1"
 )
+KERNELS, IMAGES = "/host/test/kernels", "/host/test/images"
+ENV = f"HYPERGEN_KERNELS={KERNELS} HYPERGEN_IMAGES={IMAGES}"
 GUEST_APPEND = "console=hvc0 quiet panic=-1"
 
 
@@ -75,6 +78,7 @@ class Nest:
         self._line = machine.spare
         self._numbers = itertools.count(1)
         self.guests: list[Guest] = []
+        self._serves = False
 
     def run(self, script: str, seconds: float = 60) -> Result:
         """Run a shell script as root in the host."""
@@ -99,6 +103,26 @@ class Nest:
         if done.status:
             raise AssertionError(f"host: {script}\nended with {done.status}:\n{done.output}")
         return done.output
+
+    def hypershell(self, line: str, seconds: float = 60) -> Result:
+        """Run a line in hypershell's ``main()``, whose guests are in KERNELS and IMAGES.
+
+        A server has loaded it (tests/e2e/host_server.py): an interpreter's start is most of what
+        ``hypershell -c`` costs under emulation.
+        """
+        if not self._serves:
+            self.sh(
+                f"cat >/tmp/server.py <<'=server='\n{SHELL_SERVER.read_text()}=server=\n"
+                "mkfifo /tmp/asked /tmp/answered\n"
+                f"{ENV} python3.11 -I -S /tmp/server.py /tmp/asked /tmp/answered"
+                " </dev/null >>/tmp/said 2>&1 &"
+            )
+            self._serves = True
+        return self.run(
+            f": >/tmp/said; printf '%s\\n' {shlex.quote(line)} >/tmp/asked\n"
+            "read -r status </tmp/answered; cat /tmp/said; exit $status",
+            seconds,
+        )
 
     def vmm(self, *options: str, seconds: float = 60) -> Result:
         """Run ``hg-vmm`` with `options` as they are: for what must be refused."""

@@ -10,21 +10,14 @@ import pytest
 from hypergen.config import BuildConfig
 from tests.bench.overlay import Overlay
 from tests.nested import unikernels
-from tests.nested.nest import Nest, Result
+from tests.nested.nest import KERNELS, Nest
 
 NEST_CPUS = 4
-KERNELS = "/host/test/kernels"
 
 
 def nest_overlay(files: Overlay, cfg: BuildConfig) -> None:
     """``tests/guests/program.c`` for each interface, at ``/nest/guests``."""
     unikernels.lay(files, cfg.out, "program")
-
-
-def shell(nest: Nest, line: str) -> Result:
-    """Run a line of the hyper-gen shell, whose kernels are in KERNELS."""
-    done = nest.run(f"HYPERGEN_KERNELS={KERNELS} hypershell -c '{line}'", 120)
-    return Result(done.status, done.output.replace("\r", ""))
 
 
 @pytest.mark.parametrize("abi", unikernels.ABIS)
@@ -59,7 +52,7 @@ def test_what_is_no_unikernel_is_told(nest: Nest) -> None:
 
 def test_the_shell_runs_lists_and_makes_them(nest: Nest) -> None:
     nest.sh(f"mkdir -p {KERNELS}; cp /nest/guests/program-* /nest/vmlinux {KERNELS}")
-    kinds = {one["name"]: one for one in json.loads(shell(nest, "kernel_list --json").output)}
+    kinds = {one["name"]: one for one in json.loads(nest.hypershell("kernel_list --json").output)}
     assert {name: one["kind"] for name, one in kinds.items()} == {
         "program-core": "hermitcore",
         "program-v1": "hermit",
@@ -71,33 +64,33 @@ def test_the_shell_runs_lists_and_makes_them(nest: Nest) -> None:
         f"echo typed | HYPERGEN_KERNELS={KERNELS} hypershell -c 'run program-v1 7 --help'", 120
     )
     assert (done.status, done.output) == (7, "arguments 7 --help\ntyped\n")
-    done = shell(nest, 'vm_create program-v2 --memory 64M --args "3 x"')
+    done = nest.hypershell('vm_create program-v2 --memory 64M --args "3 x"')
     assert done.status == 0 and "VM 1 (vm1) runs" in done.output, done.output
-    record = json.loads(shell(nest, "vm_list --json").output)[0]
+    record = json.loads(nest.hypershell("vm_list --json").output)[0]
     assert (record["image"], record["state"]) == (None, "running")
     nest.sh("grep -q '^arguments 3 x' /run/hypergen/vm/1/console.log")
-    assert "VM 1 (vm1) destroyed" in shell(nest, "vm_destroy 1").output
+    assert "VM 1 (vm1) destroyed" in nest.hypershell("vm_destroy 1").output
 
 
 def test_isles_by_the_shell(nest: Nest) -> None:
     nest.sh(f"mkdir -p {KERNELS}; cp /nest/guests/program-v1 {KERNELS}/hello")
-    done = shell(nest, "isle_create hello --cpus 2-3 --memory 64M -- 9 --x")
+    done = nest.hypershell("isle_create hello --cpus 2-3 --memory 64M -- 9 --x")
     assert done.status == 0, done.output
     assert "isle 0 (" in done.output and ") runs on CPUs 2,3 at 192.168.28.2;" in done.output
-    (one,) = json.loads(shell(nest, "isle_list --json").output)
+    (one,) = json.loads(nest.hypershell("isle_list --json").output)
     expected = (0, "2-3", f"{KERNELS}/hello", "running", "192.168.28.2")
     assert tuple(one[k] for k in ("isle", "cpus", "path", "state", "address")) == expected
     assert nest.sh(f"cat {one['log']} /run/hypergen/isle/0/log").count("arguments 9 --x") == 2
-    done = shell(nest, "isle_create hello --cpus 3 --memory 64M")
+    done = nest.hypershell("isle_create hello --cpus 3 --memory 64M")
     assert done.status == 2
     assert done.output == "isle_create: isle 1: CPU 3 is isle 0's; choose others\n"
     # One that was started by hand is known, too.
     nest.sh("HERMIT_ISLE=5 HERMIT_CPUS=1 /nest/guests/program-core </dev/zero >/dev/null &")
     nest.sh("until grep -q . /sys/fs/cgroup/isle-5/cgroup.threads; do sleep 0.1; done 2>/dev/null")
-    second = json.loads(shell(nest, "isle_list --json").output)[1]
+    second = json.loads(nest.hypershell("isle_list --json").output)[1]
     assert (second["isle"], second["cpus"], second["vm"]) == (5, "1", None)
-    done = shell(nest, "isle_destroy all")
+    done = nest.hypershell("isle_destroy all")
     assert "isle 0 destroyed" in done.output and "isle 5 destroyed" in done.output, done.output
     assert nest.sh("cat /sys/fs/cgroup/cpuset.cpus.effective").strip() == "0-3"
     assert nest.sh("ls /run/hypergen/isle") == "lock\n"
-    assert json.loads(shell(nest, "vm_list --json").output) == []
+    assert json.loads(nest.hypershell("vm_list --json").output) == []

@@ -13,49 +13,31 @@ import pytest
 
 from hypergen import run
 from hypergen.config import BuildConfig
-from tests.e2e.host import SERVER as SHELL_SERVER
 from tests.nested import nest as nests
-from tests.nested.nest import SERVER, Guest, Nest, Result
+from tests.nested.nest import ENV, IMAGES, KERNELS, SERVER, Guest, Nest
 
-ENV = "HYPERGEN_KERNELS=/host/test/kernels HYPERGEN_IMAGES=/host/test/images"
 VM = "/run/hypergen/vm/{}"
 
 numbers = itertools.count(1)
 
 
 class Shell:
-    """Commands of the shell in the host, on folders of the test's own.
-
-    They run in hypershell's ``main()``, which a server has loaded (tests/e2e/host_server.py).
-    """
+    """Commands of the shell in the host, on folders of the test's own."""
 
     def __init__(self, nest: Nest) -> None:
         self.nest = nest
         nest.sh(
-            "mkdir -p /host/test/kernels /host/test/images\n"
-            "ln -sf /nest/vmlinux /host/test/kernels/vmlinux\n"
-            "truncate -s 16M /host/test/images/a.img\n"
-            "[ ! -e /tmp/asked ] || exit 0\n"
-            f"cat >/tmp/server.py <<'=server='\n{SHELL_SERVER.read_text()}=server=\n"
-            "mkfifo /tmp/asked /tmp/answered\n"
-            f"{ENV} python3.11 -I -S /tmp/server.py /tmp/asked /tmp/answered"
-            " </dev/null >>/tmp/said 2>&1 &"
-        )
-
-    def run(self, line: str, seconds: float = 60) -> Result:
-        return self.nest.run(
-            f": >/tmp/said; printf '%s\\n' {shlex.quote(line)} >/tmp/asked\n"
-            "read -r status </tmp/answered; cat /tmp/said; exit $status",
-            seconds,
+            f"mkdir -p {KERNELS} {IMAGES}; ln -sf /nest/vmlinux {KERNELS}/vmlinux\n"
+            f"truncate -s 16M {IMAGES}/a.img\n"
         )
 
     def ok(self, line: str, seconds: float = 60) -> str:
-        done = self.run(line, seconds)
+        done = self.nest.hypershell(line, seconds)
         assert done.status == 0, done.output
         return done.output
 
     def fails(self, line: str) -> str:
-        done = self.run(line)
+        done = self.nest.hypershell(line)
         assert done.status in (1, 2), done.output
         return done.output
 
@@ -153,12 +135,10 @@ def test_somebody_without_rights_has_vms_of_their_own(shell: Shell) -> None:
     initrd = shell.nest.initrd(SERVER, "/run/nest/theirs")
     shell.nest.sh("mkdir -p -m 777 /run/theirs; chown 1000 /host/test/images/a.img")
     become = "import os; os.setgroups([]); os.setgid(1000); os.setuid(1000)"
-    words = "['hypershell', '--guest-kernel', '/host/test/kernels', '--guest-image', " + (
-        "'/host/test/images', '-c', {!r}]"
-    )
+    words = ["hypershell", "--guest-kernel", KERNELS, "--guest-image", IMAGES, "-c"]
 
     def run(line: str) -> str:
-        code = f"{become}; os.execvp('hypershell', {words.format(line)})"
+        code = f"{become}; os.execvp('hypershell', {[*words, line]!r})"
         python = f"HOME=/run/theirs python3.11 -I -S -c {shlex.quote(code)}"
         return shell.nest.run(python, 90).output
 
