@@ -34,8 +34,14 @@ A kernel that sees ERMS or FSRM clears and copies pages with REP STOSB and MOVSB
 byte at a time, and much slower still where the page had code; else eight bytes at a time.
 """
 
-PACKAGES = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
+PACKAGES = (
+    *("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"),
+    *("qemu-system-gui", "qemu-system-modules-opengl"),  # its windows
+)
 """What of a newer QEMU is taken; the libraries are those of the distribution's own."""
+
+MODULES = "usr/lib/x86_64-linux-gnu/qemu"
+"""Where its displays are; it would look below / first and find those of another build."""
 
 CARD_ROMS = "/usr/lib/ipxe/qemu"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -142,4 +148,5 @@ def words(cfg: BuildConfig) -> tuple[str, ...]:
                 f"({error.message}): machines may stop now and then"
             )
             return (PROGRAM,)
-    return (str(tree / "usr/bin" / PROGRAM), "-L", CARD_ROMS)
+    modules = f"QEMU_MODULE_DIR={tree / MODULES}"
+    return ("env", modules, str(tree / "usr/bin" / PROGRAM), "-L", CARD_ROMS)

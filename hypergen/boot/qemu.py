@@ -209,11 +209,9 @@ def command(
     (``NAME.nvram``).
     """
     accel = pick_accelerator(accel or cfg.accel)
-    # Only the distribution's own can open windows: that part is of a package more.
-    newer = accel == "tcg" and display != "window"
     machine = Machine(
         disk=disk,
-        program=emulator.words(cfg) if newer else (PROGRAM,),
+        program=emulator.words(cfg) if accel == "tcg" else (PROGRAM,),
         firmware=firmware or cfg.firmware,
         nvram=nvram or disk.with_name(disk.name + ".nvram"),
         display=display,
