@@ -152,7 +152,7 @@ static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched
 }
 
 /* Whoever looks for the VMM by its name or its arguments shall not find its keeper. */
-static void change_name(char **argv)
+static void hide_arguments(char **argv)
 {
 	char *end = argv[0];
 	size_t i;
@@ -162,7 +162,6 @@ static void change_name(char **argv)
 			end += strlen(end) + 1;
 	memset(argv[0], 0, end - argv[0]);
 	snprintf(argv[0], end - argv[0], "%s", NAME);
-	prctl(PR_SET_NAME, NAME);
 }
 
 static void let_go_of_stdio(void)
@@ -175,7 +174,7 @@ static void let_go_of_stdio(void)
 
 static void fork_from_keeper(const struct vm_config *cfg, char **argv, int ready_fd)
 {
-	char *group = cgroup_path(cfg);
+	char *group = cgroup_path(cfg), name[16];
 	sigset_t watched, before;
 	pid_t vmm;
 
@@ -192,13 +191,17 @@ static void fork_from_keeper(const struct vm_config *cfg, char **argv, int ready
 	keeper_fd = syscall(SYS_pidfd_open, getpid(), 0);
 	if (cfg->sandbox)
 		namespaces_before_fork();
+	/* Now: from the fork on there may be a cgroup that only the keeper takes away. */
+	prctl(PR_GET_NAME, name);
+	prctl(PR_SET_NAME, NAME);
 	vmm = fork_or_die();
 	if (vmm == 0) {
+		prctl(PR_SET_NAME, name);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		keeper_bind();
 		return;
 	}
-	change_name(argv);
+	hide_arguments(argv);
 	if (ready_fd >= 0) {
 		close(ready_fd);
 		let_go_of_stdio();
