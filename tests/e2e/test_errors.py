@@ -11,11 +11,10 @@ import pytest
 
 from hypergen.config import BuildConfig
 from tests.e2e import host as hosts
+from tests.e2e.far import FOLDERS
 from tests.e2e.files import FILES
 from tests.e2e.host import Host
 from tests.e2e.test_serial import attach, detach
-
-FOLDERS = "guest_kernel=/var/lib/hypergen/kernels guest_image=/var/lib/hypergen/images"
 
 FILL = """
 import os

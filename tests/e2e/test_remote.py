@@ -49,6 +49,20 @@ def both(
         yield host, user, port
 
 
+@contextlib.contextmanager
+def prompt(argv: list[str], env: dict[str, str] | None = None) -> Iterator[pexpect.spawn[str]]:
+    """A shell's prompt on a terminal; it is left by `exit`, with status 0."""
+    child = pexpect.spawn(argv[0], argv[1:], env=env, encoding="utf-8", dimensions=(24, 100))
+    try:
+        child.expect("hyper-gen:# ", bound(60))
+        yield child
+        child.send("exit\r")
+        child.expect(pexpect.EOF, bound(30))
+    finally:
+        child.close()
+    assert child.exitstatus == 0
+
+
 @pytest.fixture
 def far(both: tuple[Host, Workstation, int]) -> tuple[Host, Workstation]:
     """The host, and a workstation that has its key."""
@@ -102,21 +116,13 @@ def test_an_image_is_sent_along(far: tuple[Host, Workstation]) -> None:
 
 def test_the_prompt_makes_a_vm_and_uses_its_console(far: tuple[Host, Workstation]) -> None:
     host, user = far
-    argv = user.argv("-t", "")
-    child = pexpect.spawn(argv[0], argv[1:-1], encoding="utf-8", dimensions=(24, 100))
-    try:
-        child.expect("hyper-gen:# ", bound(60))
+    with prompt(user.argv("-t", "")[:-1]) as child:
         child.send(f"vm_create {FILES.vmlinux} {FILES.busybox} --name far --net none\r")
         child.expect(r"VM \d+ \(far\) runs", bound(60))
         child.send("vm_console far\r")
         child.expect("CTRL\\+d detaches", bound(60))
         child.send("\x04")
         child.expect("Detached", bound(30))
-        child.send("exit\r")
-        child.expect(pexpect.EOF, bound(30))
-    finally:
-        child.close()
-    assert child.exitstatus == 0
     assert [vm["name"] for vm in host.vms()] == ["far"]
     with subprocess.Popen(  # as gdb does with: target remote | ssh …
         user.argv("vm_debug far --stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -154,10 +160,11 @@ def test_the_shell_of_a_workstation(far: tuple[Host, Workstation]) -> None:
     script.write_text("version\nimage_list -q # a comment\nvm_console 99\nversion\n")
 
     env = {"PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(TOP / "shell")}
+    remote = [sys.executable, "-m", "hypershell", "--host", "127.0.0.1"]
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "hypershell", "--host", "127.0.0.1", *words],
+            [*remote, *words],
             env=env,
             capture_output=True,
             text=True,
@@ -172,22 +179,9 @@ def test_the_shell_of_a_workstation(far: tuple[Host, Workstation]) -> None:
     stopped = run(str(script))
     assert stopped.returncode == 2 and stopped.stdout.count("hypershell ") == 1
     assert stopped.stderr.startswith(f"{script}:3: vm_console: unknown VM '99'")
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "hypershell", "--host", "127.0.0.1"],
-        env={**env, "TERM": "xterm"},
-        encoding="utf-8",
-        dimensions=(24, 100),
-    )
-    try:
-        child.expect("hyper-gen:# ", bound(60))
+    with prompt(remote, {**env, "TERM": "xterm"}) as child:
         child.send("version\r")
         child.expect("hg-vmm  ", bound(60))
-        child.send("exit\r")
-        child.expect(pexpect.EOF, bound(30))
-    finally:
-        child.close()
-    assert child.exitstatus == 0
 
 
 def test_nothing_but_the_shell(far: tuple[Host, Workstation]) -> None:

@@ -171,31 +171,6 @@ class Nest:
         self.sh(_initrd(script, path, programs))
         return f"{path}.cpio"
 
-    def wait_for(
-        self, file: str, text: str = "", seconds: float = 60, *, count: int = 1, stop: str = ""
-    ) -> bool:
-        """Wait in the host, which each look from here would cost a round trip.
-
-        Args:
-            file: waits for its existence or, with `text`, until it has that `count` times.
-            stop: a file that says that it will not come any more.
-
-        Returns:
-            False when there is `stop` and all of `text` has not come.
-
-        Raises:
-            TimedOut: it has not come in that time.
-        """
-        return self._waited(self.run(_await(file, text, seconds, count, stop), seconds + 30), file)
-
-    @staticmethod
-    def _waited(done: Result, file: str) -> bool:
-        if done.status == 4:
-            raise TimedOut(f"{file} is not as awaited\n{done.output[-3000:]}")
-        if done.status not in (0, 3):
-            raise AssertionError(f"{file}: {done.output}")
-        return done.status == 0
-
     def bridge(self, name: str, address: str) -> None:
         """A bridge with an IPv4 address, if there is none of that name yet.
 

@@ -10,13 +10,14 @@ FAKE_STUBBORN=1 ignores quit, FAKE_DEAF=1 the power button; FAKE_SLOW=SECONDS de
 Without --run-dir it is a unikernel on its terminal: tells its arguments, copies its input and ends
 with FAKE_EXIT (7).
 
-It is started hundreds of times: what takes long to import (json and argparse with re, socket with
-enum; pathlib, contextlib) is done without.
+It is started hundreds of times: what takes long to import (argparse, socket with enum, pathlib,
+contextlib) is done without.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import struct
@@ -35,28 +36,6 @@ RECORDED = ("balloon", "block_resize", "block_set_io_throttle", "x-hypergen-cons
 def fail(code: int, text: str) -> None:
     sys.stderr.write(f"hg-vmm: {text}\n")
     sys.exit(code)
-
-
-def loads(line: bytes) -> dict[str, object]:
-    """A QMP command. JSON is Python but for three words, and it is the shell that sends it."""
-    words: dict[str, object] = {"true": True, "false": False, "null": None, "__builtins__": {}}
-    value = eval(line.strip(), words)
-    assert isinstance(value, dict)
-    return value
-
-
-def dumps(value: object) -> str:
-    """JSON."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{dumps(k)}: {dumps(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(dumps, value)) + "]"
-    if isinstance(value, int):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if " " <= c <= "~" else f"\\u{ord(c):04x}" for c in text) + '"'
 
 
 def read(path: str) -> str:
@@ -145,7 +124,7 @@ class Machine:
                 *lines, rest = bytes(buffer).split(b"\n")
                 buffer[:] = rest
                 for line in lines:
-                    self.execute(client, loads(line))
+                    self.execute(client, json.loads(line))
                 return
         except OSError:
             pass
@@ -179,9 +158,9 @@ class Machine:
             self.status = "running"
             self.event("RESUME")
         elif command in RECORDED:
-            write(f"{self.args.run_dir}/told", dumps(request) + "\n", "a")
+            write(f"{self.args.run_dir}/told", json.dumps(request) + "\n", "a")
         reply = {"return": result, "id": request.get("id")}
-        client.sendall(dumps(reply).encode() + b"\r\n")
+        client.sendall(json.dumps(reply).encode() + b"\r\n")
         if command == "quit" and not os.environ.get("FAKE_STUBBORN"):
             self.end("quit")
         if command == "system_powerdown" and not os.environ.get("FAKE_DEAF"):
@@ -191,7 +170,7 @@ class Machine:
     def event(self, name: str) -> None:
         message = {"event": name, "data": {}, "timestamp": {"seconds": int(time.time())}}
         for client in self.controls:
-            send(client, dumps(message).encode() + b"\r\n")
+            send(client, json.dumps(message).encode() + b"\r\n")
 
     def accept_console(self) -> None:
         client = accept(self.console)
@@ -242,7 +221,7 @@ class Machine:
             send(client, data)
 
     def end(self, reason: str) -> None:
-        write(f"{self.args.run_dir}/exit.json", dumps({"reason": reason}))
+        write(f"{self.args.run_dir}/exit.json", json.dumps({"reason": reason}))
         if self.args.isle_lock >= 0:
             remove_folder(f"{ISLES}/{self.args.isle.partition(',')[0]}")
         os._exit(0)
@@ -344,7 +323,7 @@ def main() -> None:
         sys.exit(0)
     if not args.run_dir:
         be_a_program(args)
-    write(f"{args.run_dir}/argv", dumps(sys.argv))
+    write(f"{args.run_dir}/argv", json.dumps(sys.argv))
     time.sleep(float(os.environ.get("FAKE_SLOW", "0")))
     if failure := os.environ.get("FAKE_FAIL"):
         code, text = failure.split(":", 1)

@@ -151,7 +151,7 @@ static _Noreturn void keep(const char *group, pid_t vmm, const sigset_t *watched
 	end_like(status);
 }
 
-/* Whoever looks for the VMM by its name or its arguments shall not find its keeper. */
+/* Whoever looks for the VMM by its arguments shall not find its keeper, which has them, too. */
 static void hide_arguments(char **argv)
 {
 	char *end = argv[0];
