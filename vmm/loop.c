@@ -56,6 +56,22 @@ void loop_lock(struct loop *l)
 	pthread_mutex_lock(l->lock);
 }
 
+void loop_allow_mild(struct loop *l)
+{
+	if (sched_getscheduler(0) == SCHED_OTHER)
+		l->mild = gettid();
+}
+
+void loop_set_mild(struct loop *l, bool mild)
+{
+	const struct sched_param none = {0};
+
+	/* sched(7), SCHED_BATCH: the same share of the CPU, but no preemption by a wake-up. */
+	if (l->mild && l->is_mild != mild &&
+	    !sched_setscheduler(l->mild, mild ? SCHED_BATCH : SCHED_OTHER, &none))
+		l->is_mild = mild;
+}
+
 void loop_once(struct loop *l, int timeout_ms)
 {
 	struct epoll_event batch[BATCH];

@@ -26,6 +26,8 @@ struct loop {
 	int batch_len;
 	bool stop;
 	atomic_bool waiting; /* the loop's thread wants the lock */
+	pid_t mild;	     /* the loop's thread, if loop_set_mild() may concern it */
+	bool is_mild;
 };
 
 int loop_create(struct loop *l, pthread_mutex_t *lock); /* 0, or -1 with errno */
@@ -41,6 +43,15 @@ void loop_remove(struct loop *l, struct loop_source *s);
  * waiting goes first, so that a guest hammering its devices cannot keep the host from acting.
  */
 void loop_lock(struct loop *l);
+
+/*
+ * A mild loop that is woken waits until what runs on its CPU pauses, or its time is up; other
+ * CPUs take it at once all the same.  A vCPU that wakes it goes on and adds to its work.
+ * loop_allow_mild(): by the loop's thread; nothing where somebody gave that a policy of his own.
+ * loop_set_mild(): by any, with the lock.  Threads that a mild loop makes are as it is.
+ */
+void loop_allow_mild(struct loop *l);
+void loop_set_mild(struct loop *l, bool mild);
 
 /* Waits up to timeout_ms (-1: for ever) and runs what came; the caller holds no lock. */
 void loop_once(struct loop *l, int timeout_ms);

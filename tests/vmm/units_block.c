@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Unit tests of the block device and what stands behind it; overlays: units_overlay.c. */
+#include <sched.h>
+#include <sys/mman.h>
+
 #include "block_fixture.h"
 #include "ratelimit.h"
 
@@ -53,6 +56,73 @@ static void discards_give_storage_back(void)
 	CHECK(blk_get_stats(dev)->invalid_operations == 8);
 	CHECK(blk_get_stats(dev)->unmap_bytes == 2048 * 512);
 	remove_files();
+}
+
+/* Takes turns until a kick is left to the loop; how many were served in it. */
+static unsigned int kicks_at_once(struct virtio_dev *dev)
+{
+	unsigned int n;
+
+	for (n = 0;; n++) {
+		uint16_t start = used_index(&mem, 0);
+
+		put_request(0, VIRTIO_BLK_T_IN, 0, 512);
+		reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		if (used_index(&mem, 0) == start)
+			return n;
+	}
+}
+
+/* An image in memory: one request at a time is served in the kick, several by the loop. */
+static void many_requests_at_once_are_left_to_the_loop(void)
+{
+	int fd = memfd_create("disk", MFD_CLOEXEC), before = sched_getscheduler(0);
+	int deep = before == SCHED_OTHER ? SCHED_BATCH : before;
+	char path[32];
+	struct disk_config cfg = {.path = path};
+	uint16_t *kick_event, start;
+	struct virtio_dev *dev;
+	uint64_t interrupts;
+	unsigned int i, round;
+
+	setup(MIB(16));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(ftruncate(fd, MIB(1)) == 0);
+	dev = open_disk(&cfg);
+	start_disk(dev, DISK_FEATURES | 1ull << VIRTIO_RING_F_EVENT_IDX);
+	kick_event = memory_at(&mem, USED_GPA(0) + 4 + 8 * DISK_QUEUE, 2);
+	/* Now and then the loop has a look; a single request there, and it is the kick's again. */
+	for (round = 0; round < 3; round++) {
+		CHECK(kicks_at_once(dev) == (round ? 64 : 63)); /* DRIVER_OK is one, too */
+		CHECK(sched_getscheduler(0) == deep);
+		start = used_index(&mem, 0);
+		loop_once(&loop, 1000);
+		CHECK(used_index(&mem, 0) == (uint16_t)(start + 1));
+		CHECK(sched_getscheduler(0) == before);
+	}
+	CHECK(kicks_at_once(dev) == 64);
+	for (round = 0; round < 3; round++) {
+		/* What comes before the loop needs no kick, and one that is made has no effect. */
+		start = used_index(&mem, 0);
+		interrupts = dev->interrupts;
+		for (i = 1; i < 8; i++)
+			put_request(i, VIRTIO_BLK_T_IN, i, 512);
+		CHECK(*kick_event == start);
+		reg_write(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		CHECK(used_index(&mem, 0) == start && sched_getscheduler(0) == deep);
+		*(uint16_t *)memory_at(&mem, AVAIL_GPA(0) + 4 + 2 * DISK_QUEUE, 2) = start;
+		loop_once(&loop, 1000);
+		CHECK(used_index(&mem, 0) == (uint16_t)(start + 8));
+		CHECK(*kick_event == (uint16_t)(start + 8) && dev->interrupts == interrupts + 1);
+		CHECK(kicks_at_once(dev) == 0); /* the loop's as long as there are several */
+	}
+	/* A reset in between: nothing of before is served, and all is as at the beginning. */
+	start_disk(dev, DISK_FEATURES);
+	CHECK(sched_getscheduler(0) == before);
+	loop_once(&loop, 0); /* the turn it was told of before */
+	CHECK(used_index(&mem, 0) == 0 && kicks_at_once(dev) == 64);
+	dev->ops->destroy(dev);
+	close(fd);
 }
 
 static uint64_t capacity(struct virtio_dev *dev)
@@ -238,6 +308,7 @@ static void a_limit_is_changed_while_requests_wait(void)
 static const struct unit_test tests[] = {
 	TEST(a_disk_is_what_was_written),
 	TEST(disks_do_without_io_uring),
+	TEST(many_requests_at_once_are_left_to_the_loop),
 	TEST(discards_give_storage_back),
 	TEST(a_disk_grows),
 	TEST(a_cut_image_gives_errors),

@@ -73,6 +73,8 @@ const struct rule jail_rules[] = {
 	{SYS_seccomp, LOOP, 0, UINT32_MAX, SECCOMP_SET_MODE_FILTER, 0,
 	 "a vCPU's thread takes its own, narrower filter"},
 	CALL(LOOP, sched_setaffinity, "vCPU threads on their CPUs (--cpu-affinity, --isle)"),
+	{SYS_sched_setscheduler, VCPU, 1, UINT32_MAX, SCHED_BATCH, 0, "a mild loop (loop.h)"},
+	{SYS_sched_setscheduler, VCPU, 1, UINT32_MAX, SCHED_OTHER, 0, "and as it was"},
 	CALL(LOOP, set_robust_list, "thread start"),
 	CALL(LOOP, rseq, "thread start"),
 	CALL(VCPU, sched_yield, "a vCPU lets a waiting loop go first; libc's locks"),

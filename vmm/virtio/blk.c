@@ -15,7 +15,9 @@
 #include "snapshot/format.h"
 #include "virtio/blk_private.h"
 
-#define EVENT_RATE   1 /* BLOCK_IO_ERROR events a second */
+#define EVENT_RATE   1	/* BLOCK_IO_ERROR events a second */
+#define AT_ONCE	     64 /* kicks that are served in the vCPU between two that are not */
+#define WORTH	     3	/* requests that are worth a turn of the event loop */
 #define CONFIG_BYTES offsetof(struct virtio_blk_config, max_secure_erase_sectors)
 
 static bool have_request(const struct blk *b)
@@ -57,6 +59,33 @@ static void signal_queues(struct blk *b)
 		virtio_signal(&b->dev, &b->dev.queues[i]);
 }
 
+/* Of an image in memory: is the vCPU that kicked to go on, and the loop to serve? */
+static bool leave_to_loop(struct blk *b)
+{
+	if (!b->dev.notify_inline || b->dev.loop->batch)
+		return false;
+	if (b->at_once) {
+		b->at_once--;
+		return false;
+	}
+	if (!b->left) {
+		b->taken = 0;
+		loop_set_mild(b->dev.loop, true);
+		virtio_kick_later(&b->dev);
+	}
+	return b->left = true;
+}
+
+/* What the loop found tells how many requests the guest makes before it waits for one. */
+static void judge(struct blk *b, unsigned int taken)
+{
+	b->left = false;
+	b->taken += taken; /* of all queues */
+	b->at_once = b->taken < WORTH ? AT_ONCE : 0;
+	if (b->at_once)
+		loop_set_mild(b->dev.loop, false);
+}
+
 static void blk_notify(struct virtio_dev *dev, unsigned int queue)
 {
 	struct blk *b = (struct blk *)dev;
@@ -64,6 +93,8 @@ static void blk_notify(struct virtio_dev *dev, unsigned int queue)
 	unsigned int budget = q->size;
 	int r;
 
+	if (leave_to_loop(b))
+		return;
 	do {
 		r = take(b, queue, &budget);
 		io_run(&b->io, false);
@@ -80,6 +111,8 @@ static void blk_notify(struct virtio_dev *dev, unsigned int queue)
 			break;
 		}
 	} while (vq_arm(q)); /* what came in meanwhile needs no kick either */
+	if (dev->loop->batch)
+		judge(b, q->size - budget);
 	signal_queues(b);
 }
 
@@ -127,6 +160,10 @@ static void blk_reset(struct virtio_dev *dev)
 
 	io_run(&b->io, true);
 	b->stalled = 0;
+	b->left = false;
+	b->taken = 0;
+	b->at_once = AT_ONCE;
+	loop_set_mild(b->dev.loop, false);
 	b->sync_failed = false;
 	b->config.wce = 1;
 }
@@ -287,6 +324,8 @@ struct virtio_dev *blk_create(const struct guest_memory *mem, struct loop *loop,
 		return NULL;
 	}
 	b->dev.notify_inline = io_in_memory(&b->io);
+	if (b->dev.notify_inline)
+		loop_allow_mild(loop);
 	offer(b);
 	return &b->dev;
 }

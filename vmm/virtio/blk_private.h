@@ -98,6 +98,12 @@ struct blk {
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
 	bool sync_failed;     /* data may be lost: no flush succeeds until a reset */
 	unsigned int stalled; /* bit n: queue n has requests that could not be started */
+	/*
+	 * An image in memory is served by the vCPU that kicks, or by the loop (docs/vmm/block.md).
+	 * left: the loop has been told.  at_once: kicks until it is told.  taken: found since.
+	 */
+	bool left;
+	unsigned int at_once, taken;
 	struct token_bucket events;
 	blk_error_fn *on_error;
 	void *on_error_arg;
