@@ -24,6 +24,8 @@
 #define MISC_FAST_STRING  1ull
 #define MSR_MTRR_DEF_TYPE 0x2ff
 #define MTRR_ENABLED_WB	  0x806ull /* enabled, default write-back */
+#define CPUID_POWER	  0x80000007
+#define INVARIANT_TSC	  (1u << 8) /* of its EDX */
 
 #define VCPU_STACK (64u << 10) /* bytes; a vCPU's deepest path is a few KiB */
 
@@ -41,6 +43,7 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 	static struct cpuid_table table; /* made once; vCPUs are created by one thread */
 	struct vm *vm = v->vm;
 	struct cpuid_machine m = {.topology = vm->cfg->topology, .model = vm->cfg->cpu_model};
+	struct kvm_cpuid_entry2 *power;
 	int khz;
 
 	if (!table.head.nent) {
@@ -55,6 +58,8 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 			ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 		if (cpuid_common(&table, &m, e))
 			return -1;
+		power = cpuid_find(&table, CPUID_POWER, 0);
+		vm->boot.tsc_invariant = power && (power->edx & INVARIANT_TSC);
 	}
 	cpuid_for_cpu(&table, &vm->cfg->topology, v->index);
 	if (vm->restoring)

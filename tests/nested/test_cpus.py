@@ -73,7 +73,8 @@ def test_time_needs_no_calibration(nest: Nest) -> None:
     text = nest.guest(
         "cat /sys/devices/system/clocksource/clocksource0/current_clocksource\n"
         "dmesg | grep -i -e tsc -e kvm-clock -e lapic -e calibrat\n"
-        "cat /proc/timer_list | grep 'Clock Event Device' | sort -u; cpuid 1 40000001 40000010",
+        "cat /proc/timer_list | grep 'Clock Event Device' | sort -u\n"
+        "cat /proc/cmdline; cpuid 1 40000001 40000010 80000007",
         programs=["cpuid"],
     ).console()
     leaves = cpuid(text)
@@ -81,6 +82,9 @@ def test_time_needs_no_calibration(nest: Nest) -> None:
     assert "Clock Event Device: lapic-deadline" in text
     assert not re.search(r"Fast TSC calibration|PIT calibration|unable to calibrate", text)
     assert leaves[0, "1.0"][2] >> 24 & 1, "no TSC deadline timer"
+    # A TSC that is not the clock is not watched: an idle guest would wake up for it.
+    invariant = leaves[0, "80000007.0"][3] >> 8 & 1
+    assert bool(invariant) == ("tsc=nowatchdog" not in text)
     assert leaves[0, "40000010.0"][0] > 0
     for name, bit in KVM_FEATURES.items():
         assert leaves[0, "40000001.0"][0] >> bit & 1, f"{name} is not offered"

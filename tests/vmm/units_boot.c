@@ -179,6 +179,43 @@ static void bzimage_is_checked_and_placed(void)
 	CHECK(boot_load(&src, &mem, &entry, &err) && strstr(err.text, "neither ELF nor bzImage"));
 }
 
+static const char *cmdline_of(struct boot_source *src)
+{
+	struct boot_entry entry;
+
+	CHECK(boot_load(src, &mem, &entry, &err) == 0);
+	return memory_at(&mem, CMDLINE_GPA, 2048);
+}
+
+static void linux_does_not_watch_a_tsc_that_it_does_not_use(void)
+{
+	static uint8_t file[8192];
+	struct boot_source src = {.initrd.fd = -1, .cmdline = "quiet -- a"};
+	struct elf_file other = good_elf();
+	char longest[2048];
+
+	setup(MIB(64));
+	good_bzimage(file);
+	memfile(file, sizeof(file), &src.kernel);
+	CHECK(!strcmp(cmdline_of(&src), "tsc=nowatchdog quiet -- a"));
+	src.tsc_invariant = true;
+	CHECK(!strcmp(cmdline_of(&src), "quiet -- a"));
+	src.tsc_invariant = false;
+	src.cmdline = "tsc=unstable";
+	CHECK(!strcmp(cmdline_of(&src), "tsc=unstable"));
+	/* What the user says goes first where there is no room for both. */
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	src.cmdline = longest;
+	CHECK(!strcmp(cmdline_of(&src), longest));
+	close(src.kernel.fd);
+	/* Other systems are told nothing. */
+	src.cmdline = "quiet";
+	memfile(&other, sizeof(other), &src.kernel);
+	CHECK(!strcmp(cmdline_of(&src), "quiet"));
+	close(src.kernel.fd);
+}
+
 /* --- multiboot --- */
 
 struct multiboot_file {
@@ -409,6 +446,7 @@ static const struct unit_test tests[] = {
 	TEST(elf_is_entered_by_note_or_header),
 	TEST(elf_damage_is_named),
 	TEST(bzimage_is_checked_and_placed),
+	TEST(linux_does_not_watch_a_tsc_that_it_does_not_use),
 	TEST(multiboot_gets_its_information),
 	TEST(multiboot_damage_is_named),
 	TEST(multiboot_elf_is_32_bit_or_64),

@@ -64,16 +64,39 @@ static int place_initrd(const struct boot_file *f, const struct guest_memory *m,
 	return 0;
 }
 
-static int place_cmdline(const char *cmdline, const struct guest_memory *m,
-			 const struct boot_layout *l, struct error *e)
+/*
+ * Linux takes kvmclock where its TSC is not invariant, and yet compares the two twice a second for
+ * ever, which wakes an idle guest (kernel-parameters.txt, tsc=; a kernel that does not know the
+ * word passes over it).  First, as behind "--" it would be init's.
+ */
+static const char *our_parameters(const struct boot_source *src, const struct boot_layout *l)
 {
-	size_t len = strlen(cmdline);
+	static const char unwatched[] = "tsc=nowatchdog ";
+
+	if (!l->linux_kernel || src->tsc_invariant || strstr(src->cmdline, "tsc=") ||
+	    strlen(src->cmdline) + strlen(unwatched) > l->cmdline_max)
+		return "";
+	return unwatched;
+}
+
+static int place_cmdline(const struct boot_source *src, const struct guest_memory *m,
+			 struct boot_layout *l, struct error *e)
+{
+	const char *before = our_parameters(src, l);
+	size_t len = strlen(src->cmdline), add = strlen(before);
+	char *to;
 
 	if (len > l->cmdline_max)
 		return error_set(e, ERROR_USER,
 				 "--cmdline is %zu bytes long, this kernel takes %llu", len,
 				 (unsigned long long)l->cmdline_max);
-	return memory_write(m, CMDLINE_GPA, cmdline, len + 1);
+	l->cmdline_len = add + len;
+	to = memory_at(m, CMDLINE_GPA, l->cmdline_len + 1);
+	if (!to)
+		return -1;
+	memcpy(to, before, add);
+	memcpy(to + add, src->cmdline, len + 1);
+	return 0;
 }
 
 /* 0x10: flat 32-bit code; 0x18: flat data; 0x20: a TSS of no use but to be valid. */
@@ -97,6 +120,7 @@ static int load_elf(const struct boot_source *src, const struct guest_memory *m,
 				 "%s: not a usable kernel: a 32-bit ELF file without a multiboot "
 				 "header",
 				 src->kernel.path);
+	l->linux_kernel = info.linux_kernel;
 	entry->method = src->method;
 	if (entry->method == BOOT_AUTO && !info.pvh_entry && !info.linux_kernel &&
 	    multiboot_is(&src->kernel))
@@ -132,6 +156,7 @@ static int load_kernel(const struct boot_source *src, const struct guest_memory 
 		return error_set(e, ERROR_USER, "%s: not an ELF file, so no PVH entry",
 				 src->kernel.path);
 	entry->method = BOOT_LINUX64;
+	l->linux_kernel = true;
 	return bzimage_load(&src->kernel, m, bp, &entry->rip, l, e);
 }
 
@@ -144,7 +169,7 @@ int boot_load(const struct boot_source *src, const struct guest_memory *m, struc
 
 	memset(entry, 0, sizeof(*entry));
 	if (load_kernel(src, m, &bp, &l, entry, e) || place_initrd(&src->initrd, m, &l, e) ||
-	    place_cmdline(src->cmdline, m, &l, e))
+	    place_cmdline(src, m, &l, e))
 		return -1;
 	if (entry->method == BOOT_MULTIBOOT)
 		return multiboot_setup(m, &l, entry, e);
@@ -157,5 +182,5 @@ int boot_load(const struct boot_source *src, const struct guest_memory *m, struc
 		return error_set(e, ERROR_USER, "%s: its 64-bit entry is above 1 GiB",
 				 src->kernel.path);
 	entry->rsi = ZERO_PAGE_GPA;
-	return linux64_setup(m, &bp, &l, strlen(src->cmdline), e);
+	return linux64_setup(m, &bp, &l, e);
 }

@@ -34,7 +34,8 @@ struct boot_source {
 	struct boot_file kernel, initrd;
 	const char *cmdline;
 	enum boot_method method;
-	uint64_t rsdp; /* GPA of the ACPI tables' root, 0: none */
+	bool tsc_invariant; /* the guest's CPUID says so */
+	uint64_t rsdp;	    /* GPA of the ACPI tables' root, 0: none */
 };
 
 /* What the first vCPU starts with. */
@@ -49,6 +50,8 @@ struct boot_layout {
 	uint64_t initrd_gpa, initrd_len; /* len 0: none */
 	uint64_t initrd_max;		 /* last GPA allowed for a byte of the initrd */
 	uint64_t cmdline_max;		 /* bytes without the NUL */
+	uint64_t cmdline_len;		 /* the same, of all that is handed over */
+	bool linux_kernel;
 	uint64_t rsdp;
 };
 
@@ -79,7 +82,7 @@ int bzimage_load(const struct boot_file *f, const struct guest_memory *m, struct
 #define LINUX64_MAPPED (1ull << 30) /* bytes from 0 up that are identity-mapped at entry */
 /* boot/linux64.c: completes and writes the zero page, GDT and page tables. */
 int linux64_setup(const struct guest_memory *m, struct boot_params *bp, const struct boot_layout *l,
-		  uint64_t cmdline_len, struct error *e);
+		  struct error *e);
 
 /* boot/pvh.c: writes hvm_start_info and GDT. */
 int pvh_setup(const struct guest_memory *m, const struct boot_layout *l, struct error *e);

@@ -43,7 +43,7 @@ static void write_e820(const struct guest_memory *m, struct boot_params *bp)
 }
 
 int linux64_setup(const struct guest_memory *m, struct boot_params *bp, const struct boot_layout *l,
-		  uint64_t cmdline_len, struct error *e)
+		  struct error *e)
 {
 	struct setup_header *h = &bp->hdr;
 
@@ -54,7 +54,7 @@ int linux64_setup(const struct guest_memory *m, struct boot_params *bp, const st
 		h->version = 0x020f;
 		h->loadflags = LOADED_HIGH;
 		h->kernel_alignment = 0x1000000;
-		h->cmdline_size = cmdline_len;
+		h->cmdline_size = l->cmdline_len;
 	}
 	h->type_of_loader = LOADER_ID;
 	h->cmd_line_ptr = CMDLINE_GPA;

@@ -25,8 +25,8 @@ const struct row option_rows[] = {
 	 FIELD(kernel), 0},
 	{TEXT, "initrd", "FILE", "initial RAM disk (default: none)", FIELD(initrd), 0},
 	{TEXT, "cmdline", "TEXT",
-	 "kernel command line, handed over as it is (default:\n"
-	 "empty); the console is hvc0, the first disk /dev/vda",
+	 "kernel command line (default: empty); the console is\n"
+	 "hvc0, the first disk /dev/vda",
 	 FIELD(cmdline), 0},
 	{PARSED, "boot", "METHOD",
 	 "how to enter the kernel: auto (default), pvh, linux64 or\n"
