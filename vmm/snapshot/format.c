@@ -94,21 +94,17 @@ void snap_discard(struct snap_out *o)
 	memset(o, 0, sizeof(*o));
 }
 
-/* The file's sum was made with the field for it still 0. */
-static bool sum_is_right(const uint8_t *file, size_t len)
+/* The file's sum was made with the field for it still 0: so it is for a moment. */
+static bool sum_is_right(uint8_t *file, size_t len)
 {
-	uint8_t *copy = malloc(len);
-	struct snap_header h;
-	bool right;
+	uint8_t *field = file + offsetof(struct snap_header, sum);
+	uint64_t stated, is;
 
-	if (!copy)
-		return false;
-	memcpy(copy, file, len);
-	memcpy(&h, file, sizeof(h));
-	memset(copy + offsetof(struct snap_header, sum), 0, sizeof(h.sum));
-	right = sum_bytes(copy, len) == h.sum;
-	free(copy);
-	return right;
+	memcpy(&stated, field, sizeof(stated));
+	memset(field, 0, sizeof(stated));
+	is = sum_bytes(file, len);
+	memcpy(field, &stated, sizeof(stated));
+	return is == stated;
 }
 
 static int check_sections(const uint8_t *file, size_t len, struct error *e)
@@ -135,7 +131,7 @@ static int check_sections(const uint8_t *file, size_t len, struct error *e)
 	return 0;
 }
 
-int snap_check(const uint8_t *file, size_t len, struct error *e)
+int snap_check(uint8_t *file, size_t len, struct error *e)
 {
 	struct snap_header h;
 

@@ -94,10 +94,10 @@ struct snap_in {
 };
 
 /*
- * Checks header, checksum and the bounds of every section of the file's bytes (aligned to 8).
- * 0, or -1 with the reason.
+ * Checks header, checksum and the bounds of every section of the file's bytes (aligned to 8), which
+ * are as before when it returns.  0, or -1 with the reason.
  */
-int snap_check(const uint8_t *file, size_t len, struct error *e);
+int snap_check(uint8_t *file, size_t len, struct error *e);
 
 /* The id of a checked file. */
 const uint8_t *snap_id(const uint8_t *file);

@@ -356,13 +356,14 @@ int state_load_vcpu(struct vcpu *v, const uint8_t *file, struct error *e)
 
 int state_load_deadline(struct vcpu *v, const uint8_t *file, struct error *e)
 {
-	static struct msrs m;
-	uint32_t i;
+	struct kvm_msr_entry m;
+	struct snap_in in;
 
-	if (take_msrs(v, file, &m, e))
-		return -1;
-	for (i = 0; i < m.head.nmsrs; i++)
-		if (m.entries[i].index == MSR_TSC_DEADLINE && m.entries[i].data)
-			set_msr(v, MSR_TSC_DEADLINE, m.entries[i].data);
-	return 0;
+	snap_find(file, SNAP_MSRS, v->index, &in);
+	while (in.len >= sizeof(m)) {
+		snap_take_to(&in, &m, sizeof(m));
+		if (m.index == MSR_TSC_DEADLINE && m.data)
+			set_msr(v, MSR_TSC_DEADLINE, m.data);
+	}
+	return snap_done(&in, "the list of MSRs", e);
 }
