@@ -177,7 +177,8 @@ def _idle_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
 
 # -- snapshots -----------------------------------------------------------------------------------
 
-RESTORES = {"restore": "RAM compared with its checksum", "restore-unverified": "verify=off"}
+RESTORES = {"restore": "its files as they were written", "restore-verified": "verify=on"}
+"""As by default, which has the bounds; and with all that was saved compared with its checksum."""
 
 
 def _restore_plan(vmms: list[Vmm]) -> Plan:
@@ -193,11 +194,12 @@ def _restore_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
             continue
         first = stretch.counts["first"]
         name = f"512 MiB, snapshot restored ({text})"
+        bounds = (0.05, 0.15) if kind == "restore" else (None, None)
         rows += [
             Figure(f"{name}: first guest instruction", first / 1e6, "million instructions"),
-            Figure(f"{name}: the same, of a cold start", first / cold, "", 0.05),
+            Figure(f"{name}: the same, of a cold start", first / cold, "", bounds[0]),
             Figure(f"{name}: the guest answers", answer / 1e6, "million instructions"),
-            Figure(f"{name}: the same, of a cold start", answer / cold, "", 0.15),
+            Figure(f"{name}: the same, of a cold start", answer / cold, "", bounds[1]),
         ]
     return rows
 
