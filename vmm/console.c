@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -32,7 +33,6 @@ struct client {
 struct console {
 	struct loop *loop;
 	struct console_hooks hooks;
-	uint8_t ring[CONSOLE_BACKLOG];
 	uint64_t end; /* stream position of the next byte of output */
 	uint64_t log_pos, tty_pos;
 	struct console_log log;
@@ -44,6 +44,7 @@ struct console {
 	size_t input_len;
 	struct termios saved;
 	bool tty_raw, tty_paused, escape;
+	uint8_t ring[CONSOLE_BACKLOG]; /* the last: its pages are touched when they are used */
 };
 
 /* The longest contiguous piece of the ring from stream position pos. */
@@ -385,12 +386,13 @@ static void open_tty(struct console *con)
 struct console *console_create(struct loop *loop, const char *socket, const char *log,
 			       struct error *e)
 {
-	struct console *con = calloc(1, sizeof(*con));
+	struct console *con = malloc(sizeof(*con));
 
 	if (!con) {
 		error_set(e, ERROR_MACHINE, "out of memory");
 		return NULL;
 	}
+	memset(con, 0, offsetof(struct console, ring));
 	con->loop = loop;
 	con->log.fd = -1;
 	con->next_seq = con->first_seq = FIRST_SEQ;

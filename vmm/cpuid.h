@@ -11,7 +11,8 @@
 #include "options.h"
 #include "topology.h"
 
-#define CPUID_MAX 256
+#define CPUID_MAX   256
+#define CPUID_USUAL 100 /* entries that most CPUs stay below; a page of them */
 
 struct cpuid_table { /* struct kvm_cpuid2 with its room */
 	struct kvm_cpuid2 head;

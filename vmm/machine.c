@@ -5,10 +5,12 @@
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "acpi.h"
 #include "hermit/machine.h"
+#include "kvm_ahead.h"
 #include "kvm_stats.h"
 #include "log.h"
 #include "mptable.h"
@@ -19,6 +21,7 @@
 #include "vmgenid.h"
 
 #define GSI_LEGACY 16 /* inputs of two 8259s */
+#define PAGE	   4096ull
 
 /* KVM's memory slots: RAM below the hole and above it, and the devices' registers. */
 enum { SLOT_LOW, SLOT_HIGH, SLOT_WINDOWS };
@@ -120,6 +123,18 @@ int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e)
 	if (set_slot(vm, SLOT_LOW, 0, vm->mem.low, flags, e))
 		return -1;
 	return set_slot(vm, SLOT_HIGH, vm->mem.high, vm->mem.size - vm->mem.low, flags, e);
+}
+
+void machine_map_ahead(struct vm *vm, uint64_t gpa, uint64_t len)
+{
+	struct kvm_pre_fault_memory range = {.gpa = gpa & ~(PAGE - 1)};
+	void *at;
+
+	range.size = (gpa + len - range.gpa + PAGE - 1) & ~(PAGE - 1);
+	at = memory_at(&vm->mem, range.gpa, range.size);
+	/* KVM maps what is there: of a page that nobody has written, the zero page, to be read. */
+	if (at && !madvise(at, range.size, MADV_POPULATE_WRITE))
+		ioctl(vm->vcpus[0].fd, KVM_PRE_FAULT_MEMORY, &range);
 }
 
 /*

@@ -14,14 +14,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kvm_ahead.h"
 #include "layout.h"
 
 #define PAGE	  4096ull
 #define HUGE_PAGE (2ull << 20)
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
 
 /* One number of the hugetlb pool with pages of `page` bytes, or 0. */
 static uint64_t pool_count(uint64_t page, const char *name)
@@ -78,6 +75,13 @@ static uint8_t *reserve_addresses(uint64_t size, uint64_t align)
 {
 	uint8_t *raw, *base;
 
+	/* Linux aligns what may hold huge pages by itself (6.7). */
+	raw = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (raw == MAP_FAILED)
+		return NULL;
+	if (!((uintptr_t)raw & (align - 1)))
+		return raw;
+	munmap(raw, size);
 	raw = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 		   0);
 	if (raw == MAP_FAILED)
@@ -133,7 +137,7 @@ static int populate(const struct guest_memory *m)
 static int advise(const struct guest_memory *m, const struct memory_config *c, struct error *e)
 {
 	/* Both are wishes: a kernel built without them says EINVAL and all works the same. */
-	if (!m->pool)
+	if (!m->pool && !m->small_start)
 		madvise(m->base, m->size, c->small_pages ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	madvise(m->base, m->size, MADV_DONTDUMP);
 	if (c->mergeable && madvise(m->base, m->size, MADV_MERGEABLE))
@@ -162,6 +166,7 @@ int memory_create(struct guest_memory *m, const struct memory_config *c, struct 
 	/* Pages promised by the pool may be of another node, and the fault would be a SIGBUS. */
 	m->prefault = c->prefault || (m->pool && c->bound);
 	m->small_pages = c->small_pages;
+	m->small_start = c->small_start && !m->pool && !m->prefault && !m->small_pages;
 	m->plain = !c->shared && !m->pool && !m->prefault && !c->mergeable && !c->bound;
 	if ((c->shared || m->pool) && open_memfd(m, c, e))
 		return -1;
@@ -173,6 +178,12 @@ int memory_create(struct guest_memory *m, const struct memory_config *c, struct 
 				 (unsigned long long)(c->size >> 20), strerror(errno));
 	}
 	return advise(m, c, e);
+}
+
+void memory_loaded(const struct guest_memory *m)
+{
+	if (m->small_start)
+		madvise(m->base, m->size, MADV_HUGEPAGE);
 }
 
 void memory_destroy(struct guest_memory *m)

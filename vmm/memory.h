@@ -26,6 +26,7 @@ struct memory_config {
 	uint64_t start;	    /* GPA of its first byte; 0, or past 4 GiB: then all of it lies there */
 	uint64_t hole;	    /* GPA at which it is interrupted until 4 GiB; 0: HOLE_START */
 	bool small_pages;   /* no transparent huge pages either */
+	bool small_start;   /* these only from memory_loaded() on */
 	bool shared;	    /* a memfd, which other processes can map (implied by huge_page) */
 	bool prefault;	    /* all of it is there before the guest starts */
 	bool mergeable;	    /* the host's KSM may share equal pages between VMs */
@@ -41,14 +42,20 @@ struct guest_memory {
 	int fd;	       /* the memfd whose offset 0 is `base`, sealed in its size; -1: none */
 	bool pool;     /* of the hugetlb pool: pages are not given back while the VM lives */
 	bool prefault;
-	bool small_pages, plain; /* of the config; plain: nothing was asked but a size */
-	bool over_file;		 /* a snapshot's file shows through where nothing was written */
+	bool small_pages, small_start, plain; /* of the config; plain: just a size was asked for */
+	bool over_file;	 /* a snapshot's file shows through where nothing was written */
 	uint64_t *dirty; /* NULL, or a bit a page: it may have been written by this process */
 };
 
 /* Maps zeroed RAM; nothing of it is allocated until touched, unless *c asks for that. */
 int memory_create(struct guest_memory *m, const struct memory_config *c, struct error *e);
 void memory_destroy(struct guest_memory *m);
+
+/*
+ * What the VMM writes before the guest runs is written: what is touched from now on comes in huge
+ * pages, if it was created with small_start and nothing of theirs is there yet.
+ */
+void memory_loaded(const struct guest_memory *m);
 
 /* The guest reads zeros everywhere again; its pages go back to the host.  0, or -1 with errno. */
 int memory_clear(struct guest_memory *m);

@@ -38,6 +38,13 @@ static int kvm_error(struct error *e, const char *what)
 	return error_set(e, ERROR_MACHINE, "KVM: %s: %s", what, strerror(errno));
 }
 
+/* KVM allocates and clears what is asked for. */
+static int get_supported_cpuid(const struct vm *vm, struct cpuid_table *t, unsigned int room)
+{
+	t->head.nent = room;
+	return ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, t);
+}
+
 static int set_cpuid(struct vcpu *v, struct error *e)
 {
 	static struct cpuid_table table; /* made once; vCPUs are created by one thread */
@@ -47,8 +54,8 @@ static int set_cpuid(struct vcpu *v, struct error *e)
 	int khz;
 
 	if (!table.head.nent) {
-		table.head.nent = CPUID_MAX;
-		if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &table))
+		if (get_supported_cpuid(vm, &table, CPUID_USUAL) &&
+		    get_supported_cpuid(vm, &table, CPUID_MAX))
 			return kvm_error(e, "KVM_GET_SUPPORTED_CPUID");
 		khz = ioctl(v->fd, KVM_GET_TSC_KHZ);
 		m.tsc_khz = khz > 0 ? khz : 0;

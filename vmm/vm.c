@@ -23,6 +23,12 @@
 
 #define KICK_AGAIN 100000000 /* ns */
 
+/*
+ * Bytes of its files.  To clear a huge page takes longer than such a guest runs, mostly.  A larger
+ * one, and any Linux, soon touches all of the first ones.
+ */
+#define SMALL_GUEST (256ull << 10)
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -365,6 +371,8 @@ int vm_open(struct vm *vm, const struct vm_config *cfg, struct error *e)
 	/* The user's mistakes first, so that they are what is said on any machine. */
 	if (open_guest(vm, e) || unikernel_open(vm, &memory, e))
 		return -1;
+	memory.small_start =
+		!cfg->restore && vm->boot.kernel.size + vm->boot.initrd.size < SMALL_GUEST;
 	if (loop_create(&vm->loop, &vm->lock))
 		return error_set(e, ERROR_MACHINE, "epoll: %s", strerror(errno));
 	if (memory_create(&vm->mem, &memory, e) || watch_signals(vm, e))
@@ -391,6 +399,7 @@ int vm_start(struct vm *vm, struct error *e)
 {
 	if (machine_build(vm, e))
 		return -1;
+	memory_loaded(&vm->mem);
 	if (vm->console)
 		console_check_size(vm->console);
 	if (vm->cfg->gdb_wait) {

@@ -148,6 +148,8 @@ int machine_check(struct vm *vm, struct error *e);
 int machine_build(struct vm *vm, struct error *e);
 /* RAM as KVM's memory slots 0 (below the hole) and 1; flags: KVM_MEM_*.  Also to change them. */
 int machine_map_memory(struct vm *vm, uint32_t flags, struct error *e);
+/* The guest's first touch of these pages is no exit any more, where KVM can do that. */
+void machine_map_ahead(struct vm *vm, uint64_t gpa, uint64_t len);
 void machine_teardown(struct vm *vm);
 
 /* vcpu.c: the thread's function; arg is a struct vcpu. */

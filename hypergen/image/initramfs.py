@@ -16,12 +16,12 @@ from typing import Any
 from hypergen import __version__, progress, run
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
-from hypergen.image import debs, elf, npm, pystdlib
+from hypergen.image import debs, elf, ldcache, npm, pystdlib
 from hypergen.image.cpio import Archive
 from hypergen.image.manifest import Manifest, load
 from hypergen.stage import Stage, tree_files
 
-_TOOL = ("cpio", "debs", "elf", "initramfs", "manifest", "npm", "pystdlib")
+_TOOL = ("cpio", "debs", "elf", "initramfs", "ldcache", "manifest", "npm", "pystdlib")
 """Modules of this tool that determine the archive."""
 
 _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
@@ -195,10 +195,15 @@ class _Composer:
     def libraries(self) -> None:
         """Add every shared library that an ELF file of the archive needs."""
         roots = [(f"/{entry.path}", entry.data) for entry in self.archive if elf.is_elf(entry.data)]
+        known: list[str] = []
         for soname, path in elf.closure(roots, self._find_library).items():
             if soname.startswith("ld-linux"):
                 continue  # it is there, under the name that programs ask the kernel for
             self._put("shared libraries", f"{_LIBRARY_FOLDER}/{soname}", path.read_bytes(), 0o755)
+            known.append(soname)
+        self._put(
+            "shared libraries", "etc/ld.so.cache", ldcache.build(f"/{_LIBRARY_FOLDER}", known)
+        )
 
     def _find_library(self, soname: str) -> Path | None:
         if soname in self._shims:

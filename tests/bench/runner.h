@@ -3,6 +3,7 @@
 #ifndef BENCH_RUNNER_H
 #define BENCH_RUNNER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,7 +32,8 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void nap(long ms);
 
 /* vms.c */
-void vm_begin(struct vm *vm, const struct vmm *vmm);
+/* counted: its exec begins a stretch by blocks. */
+void vm_begin(struct vm *vm, const struct vmm *vmm, bool counted);
 /* 0 when the console has shown `text`; -1 after LIMIT cycles, silence, or the VMM's end. */
 int vm_wait(struct vm *vm, const char *text);
 void vm_end(struct vm *vm);

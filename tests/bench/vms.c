@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 #define SILENCE_MS 1500		  /* a guest that spins makes these take minutes */
 #define FAMILY	   8		  /* processes that one VMM may have */
 
-static _Noreturn void child(const struct vmm *vmm, int terminal)
+static _Noreturn void child(const struct vmm *vmm, int terminal, bool counted)
 {
 	struct termios mode;
 
@@ -31,15 +32,18 @@ static _Noreturn void child(const struct vmm *vmm, int terminal)
 	tcsetattr(terminal, TCSANOW, &mode);
 	for (int fd = 0; fd < 3; fd++)
 		dup2(terminal, fd);
-	if (chroot(vmm->root) < 0 || chdir("/") < 0)
+	if (chroot(vmm->root) < 0 || chdir("/") < 0) {
 		dprintf(2, "chroot %s: %m\n", vmm->root);
-	else
-		execv(vmm->words[0], vmm->words);
+		_exit(127);
+	}
+	if (counted)
+		MARK(MARK_BLOCKS);
+	execv(vmm->words[0], vmm->words);
 	dprintf(2, "cannot run %s: %m\n", vmm->words[0]);
 	_exit(127);
 }
 
-void vm_begin(struct vm *vm, const struct vmm *vmm)
+void vm_begin(struct vm *vm, const struct vmm *vmm, bool counted)
 {
 	int unlock = 0, slave;
 
@@ -49,7 +53,7 @@ void vm_begin(struct vm *vm, const struct vmm *vmm)
 	slave = open(ptsname(vm->master), O_RDWR | O_CLOEXEC | O_NOCTTY);
 	vm->pid = fork();
 	if (vm->pid == 0)
-		child(vmm, slave);
+		child(vmm, slave, counted);
 	close(slave);
 }
 

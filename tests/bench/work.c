@@ -49,7 +49,7 @@ int measure_start(const struct vmm *vmm)
 		start = __rdtsc();
 		if (turn == STARTS - 1)
 			MARK(MARK_BLOCKS);
-		vm_begin(&vm, vmm);
+		vm_begin(&vm, vmm, false);
 		if (vm_wait(&vm, READY)) {
 			r = vm_failed(&vm, vmm);
 		} else {
@@ -77,7 +77,7 @@ static int ended(const struct vmm *vmm)
 	return -1;
 }
 
-/* A unikernel's way from fork to its first byte on the console, and from there to its end. */
+/* A unikernel's way from exec to its first byte on the console, and from there to its end. */
 int measure_hello(const struct vmm *vmm)
 {
 	int r = 0;
@@ -88,9 +88,8 @@ int measure_hello(const struct vmm *vmm)
 		if (last) {
 			say("stretch hello %s\n", vmm->name);
 			say("stretch hello-end %s\n", vmm->name);
-			MARK(MARK_BLOCKS);
 		}
-		vm_begin(&vm, vmm);
+		vm_begin(&vm, vmm, last);
 		said = vm_wait(&vm, HELLO) == 0;
 		if (last)
 			MARK(MARK_BLOCKS);
@@ -114,11 +113,9 @@ int measure_hello_whole(const struct vmm *vmm)
 	int r = 0;
 
 	for (int turn = 0; turn < TURNS && !r; turn++) {
-		if (turn == TURNS - 1) {
+		if (turn == TURNS - 1)
 			say("stretch hello-whole %s\n", vmm->name);
-			MARK(MARK_BLOCKS);
-		}
-		vm_begin(&vm, vmm);
+		vm_begin(&vm, vmm, turn == TURNS - 1);
 		r = ended(vmm);
 		MARK(MARK_END);
 		close(vm.master);
@@ -132,7 +129,7 @@ int measure_hello_memory(const struct vmm *vmm)
 {
 	int r = 0;
 
-	vm_begin(&vm, vmm);
+	vm_begin(&vm, vmm, false);
 	if (vm_wait(&vm, HELLO))
 		r = vm_failed(&vm, vmm);
 	nap(500);
@@ -142,7 +139,7 @@ int measure_hello_memory(const struct vmm *vmm)
 	return r;
 }
 
-/* A guest that does next to nothing: what there is, is the VMM's way to the first VMRUN. */
+/* A guest that does next to nothing: what there is, is the VMM's way from exec to VMRUN. */
 int measure_first(const struct vmm *vmm)
 {
 	int r = 0;
@@ -150,9 +147,7 @@ int measure_first(const struct vmm *vmm)
 	for (int turn = 0; turn < TURNS && !r; turn++) {
 		if (turn)
 			say("stretch first %s\n", vmm->name);
-		if (turn)
-			MARK(MARK_BLOCKS);
-		vm_begin(&vm, vmm);
+		vm_begin(&vm, vmm, turn);
 		if (vm_wait(&vm, "!"))
 			r = vm_failed(&vm, vmm);
 		MARK(MARK_END);
@@ -167,7 +162,7 @@ int measure_idle(const struct vmm *vmm)
 	uint64_t before;
 	int r = 0;
 
-	vm_begin(&vm, vmm);
+	vm_begin(&vm, vmm, false);
 	/* A minute for what its start has left to do; the entropy pool is fed for longest. */
 	if (vm_wait(&vm, READY) || vm_idle(&vm, IDLE_MS)) {
 		r = vm_failed(&vm, vmm);
@@ -193,7 +188,7 @@ int measure_io(const struct vmm *vmm)
 	char *line, *rest;
 	int r;
 
-	vm_begin(&vm, vmm);
+	vm_begin(&vm, vmm, false);
 	r = vm_wait(&vm, READY) || vm_wait(&vm, DONE) ? -1 : 0;
 	memcpy(text, vm.seen, vm.used);
 	text[vm.used] = '\0';
@@ -232,7 +227,7 @@ static int restore(const struct vmm *vmm, const char *kind, char *from)
 		start = __rdtsc();
 		if (turn)
 			MARK(MARK_BLOCKS);
-		vm_begin(&vm, &again);
+		vm_begin(&vm, &again, false);
 		if (write(vm.master, "\n", 1) != 1 || vm_wait(&vm, ANSWER))
 			r = vm_failed(&vm, vmm);
 		else if (turn)
@@ -259,7 +254,7 @@ int measure_restore(const struct vmm *vmm)
 	words[count] = NULL;
 	unlink(CONTROL);
 	start = __rdtsc();
-	vm_begin(&vm, &controlled);
+	vm_begin(&vm, &controlled, false);
 	if (vm_wait(&vm, READY)) {
 		r = vm_failed(&vm, vmm);
 		vm_end(&vm);

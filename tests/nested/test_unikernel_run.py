@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -89,6 +90,25 @@ def test_what_waits_for_input_can_be_paused_and_saved(nest: Nest) -> None:
     )
     assert out.splitlines()[:2] == ["first", "second"], out
     assert "the snapshot is of another unikernel" in out and out.endswith("\n2\n"), out
+
+
+@pytest.mark.parametrize("abi", ["core", "v1", "v2"])
+def test_a_small_guests_first_pages_are_mapped(nest: Nest, abi: str) -> None:
+    """Until it has something to wait for, each exit is a hypercall: none is a touched page."""
+    out = nest.sh(
+        # Else khugepaged may look just now, and make a huge page of them.
+        "cd /sys/kernel/mm/transparent_hugepage/khugepaged; none=$(cat max_ptes_none)\n"
+        'trap "echo $none >$PWD/max_ptes_none" EXIT; echo 0 >max_ptes_none\n'
+        "cd /run/nest; mkfifo fifo; exec 3<>fifo\n"
+        f"hg-vmm --control sock --memory 32M /nest/guests/cat-{abi} <fifo >out 2>&1 & job=$!\n"
+        f"{until('sock')}sleep 0.3\n"
+        '/nest/bin/qmp sock \'{"execute": "query-stats", "arguments": {"target": "vcpu"}}\'\n'
+        '/nest/bin/qmp sock \'{"execute": "quit"}\' >/dev/null; wait $job || true'
+    )
+    answer = next(line for line in out.splitlines() if '"stats"' in line)
+    stats = {one["name"]: one["value"] for one in json.loads(answer)["return"][0]["stats"]}
+    assert stats["exits"] - stats["irq_exits"] == stats["io_exits"] > 0, out
+    assert stats["pf_taken"] == 0, out
 
 
 def numbers(text: str) -> list[int]:

@@ -76,6 +76,13 @@ struct hermit_registers {
 };
 void hermit_registers(const struct hermit *h, unsigned int index, struct hermit_registers *r);
 
+/* What a small guest touches before it has said a word; of a larger one, the beginning of it. */
+#define HERMIT_RANGES 3
+struct hermit_range {
+	uint64_t gpa, len; /* bytes */
+};
+void hermit_first_pages(const struct hermit *h, struct hermit_range r[HERMIT_RANGES]);
+
 /* rust.c, core.c: what hermit_boot() does for the two kinds. */
 int hermit_boot_rust(struct hermit *h, const struct guest_memory *m, unsigned int cpus,
 		     uint32_t tsc_khz, struct error *e);

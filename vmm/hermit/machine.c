@@ -227,6 +227,7 @@ void unikernel_sync_registers(struct vm *vm)
 int unikernel_load(struct vm *vm, struct error *e)
 {
 	int khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ);
+	struct hermit_range ahead[HERMIT_RANGES];
 	unsigned int i;
 
 	if (hermit_boot(vm->hermit, &vm->boot.kernel, &vm->mem, vm->cfg->cpus,
@@ -236,6 +237,9 @@ int unikernel_load(struct vm *vm, struct error *e)
 		if (set_registers(&vm->vcpus[i], e))
 			return -1;
 	unikernel_sync_registers(vm);
+	hermit_first_pages(vm->hermit, ahead);
+	for (i = 0; i < HERMIT_RANGES; i++)
+		machine_map_ahead(vm, ahead[i].gpa, ahead[i].len);
 	return 0;
 }
 

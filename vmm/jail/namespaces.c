@@ -24,6 +24,7 @@ static const struct {
 	{CLONE_NEWIPC, "an IPC namespace"},
 	{CLONE_NEWUTS, "a UTS namespace"},
 	{CLONE_NEWCGROUP, "a cgroup namespace"},
+	{CLONE_NEWNS, "a mount namespace"},
 };
 
 #define MOUNT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -44,6 +45,23 @@ static void leave_network(void)
 		close(fd);
 	if (!left && unshare(CLONE_NEWNET))
 		jail_lacks("a network namespace");
+}
+
+/* All at once costs the least; one by one says what this system refuses.  Whether mounts are ours.
+ */
+static bool leave_namespaces(void)
+{
+	bool mounts = false;
+	size_t i;
+
+	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNS) == 0)
+		return true;
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		mounts = unshare(kinds[i].flag) == 0;
+		if (!mounts)
+			jail_lacks(kinds[i].name);
+	}
+	return mounts; /* the last of them */
 }
 
 /* Who has no power over namespaces gets it inside a user namespace, where it means nothing. */
@@ -128,18 +146,16 @@ static int change_root(void)
 int namespaces_enter(const char *run_dir, struct error *e)
 {
 	char home[PATH_MAX]; /* a relative path would go on to name what the mount covers */
-	size_t i;
+	bool mounts;
 
 	if (run_dir && !realpath(run_dir, home))
 		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
 	leave_network();
-	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (unshare(kinds[i].flag))
-			jail_lacks(kinds[i].name);
-	if (unshare(CLONE_NEWNS) == 0 && mount_root(run_dir ? home : NULL) == 0 &&
-	    change_root() == 0)
+	mounts = leave_namespaces();
+	if (mounts && mount_root(run_dir ? home : NULL) == 0 && change_root() == 0)
 		return 0;
-	jail_lacks("a mount namespace");
+	if (mounts)
+		jail_lacks("a file system of its own");
 	if (run_dir && chdir(home))
 		return error_set(e, ERROR_MACHINE, "%s: %s", run_dir, strerror(errno));
 	if (run_dir && chroot("."))

@@ -17,8 +17,12 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define IOCTL(who, cmd, why) {SYS_ioctl, who, 1, UINT32_MAX, (uint32_t)(cmd), 0, why}
-#define CALL(who, name, why) {SYS_##name, who, ANY_ARGUMENT, 0, 0, 0, why}
+#include "kvm_ahead.h"
+
+/* The reasons are for readers: no byte of the program, and no pointer to relocate at each start. */
+#define ROW(nr, who, arg, mask, value, error, why) {nr, who, arg, mask, value, error}
+#define IOCTL(who, cmd, why) ROW(SYS_ioctl, who, 1, UINT32_MAX, (uint32_t)(cmd), 0, why)
+#define CALL(who, name, why) ROW(SYS_##name, who, ANY_ARGUMENT, 0, 0, 0, why)
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
 
@@ -65,25 +69,25 @@ const struct rule jail_rules[] = {
 	CALL(VCPU, munmap, "malloc, thread stacks, vCPU areas"),
 	CALL(VCPU, mremap, "malloc of large blocks"),
 	CALL(VCPU, madvise, "guest RAM on reset; thread stacks; the balloon"),
-	{SYS_mmap, VCPU, 2, PROT_EXEC, 0, 0, "malloc, stacks, vCPU areas: never executable"},
-	{SYS_mprotect, VCPU, 2, PROT_EXEC, 0, 0, "malloc, stacks: never executable"},
-	{SYS_clone3, LOOP, ANY_ARGUMENT, 0, 0, ENOSYS,
-	 "its flags cannot be checked: libc falls back to clone"},
-	{SYS_clone, LOOP, 0, THREAD_FLAGS, THREAD_FLAGS, 0, "vCPU threads, and no processes"},
-	{SYS_seccomp, LOOP, 0, UINT32_MAX, SECCOMP_SET_MODE_FILTER, 0,
-	 "a vCPU's thread takes its own, narrower filter"},
+	ROW(SYS_mmap, VCPU, 2, PROT_EXEC, 0, 0, "malloc, stacks, vCPU areas: never executable"),
+	ROW(SYS_mprotect, VCPU, 2, PROT_EXEC, 0, 0, "malloc, stacks: never executable"),
+	ROW(SYS_clone3, LOOP, ANY_ARGUMENT, 0, 0, ENOSYS,
+	    "its flags cannot be checked: libc falls back to clone"),
+	ROW(SYS_clone, LOOP, 0, THREAD_FLAGS, THREAD_FLAGS, 0, "vCPU threads, and no processes"),
+	ROW(SYS_seccomp, LOOP, 0, UINT32_MAX, SECCOMP_SET_MODE_FILTER, 0,
+	    "a vCPU's thread takes its own, narrower filter"),
 	CALL(LOOP, sched_setaffinity, "vCPU threads on their CPUs (--cpu-affinity, --isle)"),
-	{SYS_sched_setscheduler, VCPU, 1, UINT32_MAX, SCHED_BATCH, 0, "a mild loop (loop.h)"},
-	{SYS_sched_setscheduler, VCPU, 1, UINT32_MAX, SCHED_OTHER, 0, "and as it was"},
+	ROW(SYS_sched_setscheduler, VCPU, 1, UINT32_MAX, SCHED_BATCH, 0, "a mild loop (loop.h)"),
+	ROW(SYS_sched_setscheduler, VCPU, 1, UINT32_MAX, SCHED_OTHER, 0, "and as it was"),
 	CALL(LOOP, set_robust_list, "thread start"),
 	CALL(LOOP, rseq, "thread start"),
 	CALL(VCPU, sched_yield, "a vCPU lets a waiting loop go first; libc's locks"),
 	CALL(LOOP, dup2, "daemon: stdio moves to /dev/null once the VM runs"),
 	CALL(VCPU, exit, "thread end"),
 	CALL(LOOP, exit_group, "the end"),
-	{SYS_unlinkat, LOOP, 0, UINT32_MAX, (uint32_t)AT_FDCWD, 0,
-	 "a start that failed leaves no part of exit.json"},
-	{SYS_renameat, LOOP, 0, UINT32_MAX, (uint32_t)AT_FDCWD, 0, "exit.json gets its name"},
+	ROW(SYS_unlinkat, LOOP, 0, UINT32_MAX, (uint32_t)AT_FDCWD, 0,
+	    "a start that failed leaves no part of exit.json"),
+	ROW(SYS_renameat, LOOP, 0, UINT32_MAX, (uint32_t)AT_FDCWD, 0, "exit.json gets its name"),
 	CALL(FILES, read, "a unikernel's files and input"),
 	CALL(FILES, readv, "a unikernel fetches a packet by a hypercall"),
 	CALL(FILES, writev, "a unikernel sends a packet by a hypercall"),
@@ -113,6 +117,7 @@ const struct rule jail_rules[] = {
 	IOCTL(LOOP, KVM_GET_SREGS, "start, reset"),
 	IOCTL(LOOP, KVM_SET_SREGS, "start, reset"),
 	IOCTL(LOOP, KVM_SET_REGS, "start, reset"),
+	IOCTL(LOOP, KVM_PRE_FAULT_MEMORY, "start, reset: a unikernel's first pages"),
 	IOCTL(LOOP, KVM_IOEVENTFD, "start, reset"),
 	IOCTL(VCPU, KVM_IRQFD, "reset; vhost, at DRIVER_OK"),
 	IOCTL(VCPU, VHOST_SET_FEATURES, "vhost: at DRIVER_OK"),

@@ -28,7 +28,6 @@ struct rule {
 	int arg; /* ANY_ARGUMENT, or the argument's number */
 	uint32_t mask, value;
 	int error; /* not 0: the call fails with this errno instead of being allowed */
-	const char *why;
 };
 
 /* In the order of the filter: what is frequent comes first. */
