@@ -2,6 +2,7 @@
 /* hg-vmm: from the options to the exit status. */
 #include <fcntl.h>
 #include <jansson.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -83,6 +84,7 @@ static int run(const struct vm_config *cfg, int ready_fd)
 		outcome_discard();
 		return give_up(&vm, &e);
 	}
+	sched_yield(); /* the guest first, where there is but one CPU */
 	jail_report();
 	log_line("running: %s %s, %u vCPU, %llu MiB", cfg->restore ? "snapshot" : "kernel",
 		 cfg->restore ? cfg->restore_dir : cfg->kernel, cfg->cpus,
