@@ -89,6 +89,14 @@ int memory_discard(const struct guest_memory *m, void *at, uint64_t len);
  */
 void *memory_at(const struct guest_memory *m, uint64_t gpa, uint64_t len);
 
+/* The same, inlined for the way of a request: nearly all of them lie there. */
+static inline void *memory_at_once(const struct guest_memory *m, uint64_t gpa, uint64_t len)
+{
+	if (gpa < m->low && len && len <= m->low - gpa && !m->dirty)
+		return m->base + gpa;
+	return memory_at(m, gpa, len);
+}
+
 /* Copy in or out; 0, or -1 when the range is not all RAM (then nothing is copied). */
 int memory_read(const struct guest_memory *m, uint64_t gpa, void *to, uint64_t len);
 int memory_write(const struct guest_memory *m, uint64_t gpa, const void *from, uint64_t len);

@@ -148,11 +148,12 @@ static void on_transfer(struct io *io, long result)
 		blk_finish(b, r, result ? result : -ENODATA);
 		return;
 	}
-	blk_advance(r, result);
-	if (r->left)
-		blk_transfer(b, r, FILE_BASE, r->offset, r->left); /* a short result */
-	else
+	if ((uint64_t)result == r->left) {
 		blk_finish(b, r, 0);
+		return;
+	}
+	blk_advance(r, result);
+	blk_transfer(b, r, FILE_BASE, r->offset, r->left);
 }
 
 static void start_transfer(struct blk *b, struct request *r)
@@ -296,27 +297,27 @@ static void start_ranges(struct blk *b, struct request *r, const struct vq_chain
 
 /* --- data and identity --- */
 
-/* Copies [skip, skip + len) of the chain's buffers into r->segs; false: too many of them. */
+/*
+ * Copies the chain's buffers into r->segs, but for `skip` bytes at their beginning and `spare`
+ * at their end; they have as many, and none is empty.  False: too many of them.
+ */
 static bool collect(struct request *r, const struct iovec *iov, unsigned int n, uint64_t skip,
-		    uint64_t len)
+		    uint64_t spare)
 {
-	uint64_t part;
-
+	for (; n && skip >= iov->iov_len; iov++, n--)
+		skip -= iov->iov_len;
+	for (; n && spare >= iov[n - 1].iov_len; n--)
+		spare -= iov[n - 1].iov_len;
 	r->data = r->segs;
-	r->nsegs = 0;
+	r->nsegs = n;
 	r->cut_seg = 0;
-	for (; n && len; iov++, n--) {
-		if (skip >= iov->iov_len) {
-			skip -= iov->iov_len;
-			continue;
-		}
-		if (r->nsegs == BLK_QUEUE_SIZE)
-			return false;
-		part = iov->iov_len - skip;
-		part = part < len ? part : len;
-		r->segs[r->nsegs++] = (struct iovec){(uint8_t *)iov->iov_base + skip, part};
-		len -= part;
-		skip = 0;
+	if (n > BLK_QUEUE_SIZE)
+		return false;
+	memcpy(r->segs, iov, n * sizeof(*iov));
+	if (n) {
+		r->segs[0].iov_base = (uint8_t *)iov->iov_base + skip;
+		r->segs[0].iov_len -= skip;
+		r->segs[n - 1].iov_len -= spare;
 	}
 	return true;
 }
@@ -328,9 +329,9 @@ static void start_data(struct blk *b, struct request *r, const struct vq_chain *
 
 	r->bytes = is_read ? in : out;
 	if (is_read)
-		fits = collect(r, c->iov + c->nread, c->nwrite, 0, in);
+		fits = collect(r, c->iov + c->nread, c->nwrite, 0, 1);
 	else
-		fits = collect(r, c->iov, c->nread, sizeof(struct virtio_blk_outhdr), out);
+		fits = collect(r, c->iov, c->nread, sizeof(struct virtio_blk_outhdr), 0);
 	/* 5.2.6.1: whole sectors, in the right direction, inside the disk. */
 	if (!fits || !r->bytes || r->bytes % BLK_SECTOR || sector > b->image.size / BLK_SECTOR ||
 	    r->bytes > b->image.size - sector * BLK_SECTOR || (is_read ? out : in) ||

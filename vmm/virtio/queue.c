@@ -75,14 +75,16 @@ static struct vring_desc copy_desc(const uint8_t *table, uint32_t index)
 	return d;
 }
 
-int vq_add_buffer(struct vq *q, struct vq_chain *c, uint64_t gpa, uint32_t len, uint16_t flags)
+/* Inlined here: a large request has hundreds of them. */
+static inline int add_buffer(struct vq *q, struct vq_chain *c, uint64_t gpa, uint32_t len,
+			     uint16_t flags)
 {
 	unsigned int n = c->nread + c->nwrite;
 	void *p;
 
 	if (n == VQ_MAX_SEGS)
 		return vq_complain(q, "a chain has too many buffers");
-	p = memory_at(q->mem, gpa, len);
+	p = memory_at_once(q->mem, gpa, len);
 	if (!p)
 		return vq_complain(q, "a buffer is not in RAM");
 	if (flags & VRING_DESC_F_WRITE) {
@@ -97,6 +99,11 @@ int vq_add_buffer(struct vq *q, struct vq_chain *c, uint64_t gpa, uint32_t len, 
 	}
 	c->iov[n] = (struct iovec){.iov_base = p, .iov_len = len};
 	return 0;
+}
+
+int vq_add_buffer(struct vq *q, struct vq_chain *c, uint64_t gpa, uint32_t len, uint16_t flags)
+{
+	return add_buffer(q, c, gpa, len, flags);
 }
 
 const uint8_t *vq_indirect_table(struct vq *q, uint64_t gpa, uint32_t len, uint16_t flags)
@@ -126,7 +133,7 @@ static int walk_indirect(struct vq *q, struct vq_chain *c, const struct vring_de
 		d = copy_desc(table, index);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return vq_complain(q, "indirect tables are nested");
-		if (vq_add_buffer(q, c, d.addr, d.len, d.flags))
+		if (add_buffer(q, c, d.addr, d.len, d.flags))
 			return -1;
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			return 0;
@@ -146,7 +153,7 @@ static int walk(struct vq *q, struct vq_chain *c)
 		d = copy_desc(q->desc, index);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return walk_indirect(q, c, &d);
-		if (vq_add_buffer(q, c, d.addr, d.len, d.flags))
+		if (add_buffer(q, c, d.addr, d.len, d.flags))
 			return -1;
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			return 0;
