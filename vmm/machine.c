@@ -82,6 +82,35 @@ static void keep_waiting_inside(struct vm *vm)
 		log_line("isle: this KVM cannot leave HLT and PAUSE to the guest");
 }
 
+/*
+ * What a PC's firmware leaves to a kernel that does not set it up by itself (Solo5 loads the
+ * counter without a word of its mode): counter 0 of the 8254 takes two bytes, and the 8259s'
+ * vectors begin where the BIOS has them.  It counts once, not 18 times a second, and all is masked:
+ * there is nobody yet whom an interrupt could be for.
+ */
+static int set_up_like_firmware(struct vm *vm, struct error *e)
+{
+	const uint8_t vectors[2] = {0x08, 0x70};
+	struct kvm_irqchip chip;
+	struct kvm_pit_state2 pit;
+
+	if (ioctl(vm->vm_fd, KVM_GET_PIT2, &pit))
+		return kvm_error(e, "KVM_GET_PIT2");
+	pit.channels[0].mode = 0;
+	pit.channels[0].rw_mode = pit.channels[0].read_state = pit.channels[0].write_state = 3;
+	if (ioctl(vm->vm_fd, KVM_SET_PIT2, &pit))
+		return kvm_error(e, "KVM_SET_PIT2");
+	for (chip.chip_id = 0; chip.chip_id < 2; chip.chip_id++) {
+		if (ioctl(vm->vm_fd, KVM_GET_IRQCHIP, &chip))
+			return kvm_error(e, "KVM_GET_IRQCHIP");
+		chip.chip.pic.irq_base = vectors[chip.chip_id];
+		chip.chip.pic.imr = 0xff;
+		if (ioctl(vm->vm_fd, KVM_SET_IRQCHIP, &chip))
+			return kvm_error(e, "KVM_SET_IRQCHIP");
+	}
+	return 0;
+}
+
 static int create_vm(struct vm *vm, struct error *e)
 {
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
@@ -101,7 +130,7 @@ static int create_vm(struct vm *vm, struct error *e)
 		keep_waiting_inside(vm);
 	if ((vm->cfg->pit || vm->plain) && ioctl(vm->vm_fd, KVM_CREATE_PIT2, &pit))
 		return kvm_error(e, "KVM_CREATE_PIT2");
-	return 0;
+	return vm->plain && !vm->restoring ? set_up_like_firmware(vm, e) : 0;
 }
 
 static int set_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t len, uint32_t flags,

@@ -2,8 +2,9 @@
 /*
  * A unikernel as Unikraft's and Solo5's are: ENTRY says how it boots, 1 multiboot 1 and 2 PVH (in
  * 32-bit mode), 3 Linux's protocol for an ELF64 file, which Unikraft calls lxboot.  It tells its
- * command line on the UART, uses Unilib-FS, and ends by the way that its last argument names:
- * a number at port 0x501, "pm" and "reset" as Unikraft does on QEMU and on Firecracker.
+ * command line on the UART, uses Unilib-FS and the timer, and ends by the way that its last
+ * argument names: a number at port 0x501, "pm" and "reset" as Unikraft does on QEMU and on
+ * Firecracker.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +44,14 @@ static void out8(uint16_t port, uint8_t value)
 	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
+static uint8_t in8(uint16_t port)
+{
+	uint8_t value;
+
+	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+	return value;
+}
+
 static void out16(uint16_t port, uint16_t value)
 {
 	__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
@@ -75,11 +84,33 @@ static const char *command_line(const uint8_t *given)
 #endif
 }
 
+/* As Solo5 does: the 8259 begins anew, the 8254's counter is loaded without a word of its mode. */
+static const char *try_timer(void)
+{
+	unsigned int tries;
+
+	if (in8(0x21) != 0xff || in8(0xa1) != 0xff)
+		return "interrupts are not masked";
+	out8(0x20, 0x11);
+	out8(0x21, 32);
+	out8(0x21, 4);
+	out8(0x21, 1);
+	out8(0x40, 0xff);
+	out8(0x40, 0);
+	out8(0x20, 0x0a); /* what is requested can be read */
+	for (tries = 0; tries < 1000000; tries++)
+		if (in8(0x20) & 1)
+			return 0;
+	return "the timer does not count";
+}
+
 __attribute__((used)) static void kernel(const uint8_t *given)
 {
 	const char *line = command_line(given), *last, *wrong = unilib_try();
 	unsigned int status = 0;
 
+	if (!wrong)
+		wrong = try_timer();
 	text("command line: ");
 	text(line);
 	text("\n");
