@@ -2,7 +2,7 @@
 /*
  * A unikernel as Unikraft's and Solo5's are: ENTRY says how it boots, 1 multiboot 1 and 2 PVH (in
  * 32-bit mode), 3 Linux's protocol for an ELF64 file, which Unikraft calls lxboot.  It tells its
- * command line on the UART, uses Unilib-FS and the timer, and ends by the way that its last
+ * command line on the UART, uses Unilib-FS, timer and clock, and ends by the way that its last
  * argument names: a number at port 0x501, "pm" and "reset" as Unikraft does on QEMU and on
  * Firecracker.
  */
@@ -104,6 +104,22 @@ static const char *try_timer(void)
 	return "the timer does not count";
 }
 
+static uint8_t clock_register(uint8_t reg)
+{
+	out8(0x70, reg);
+	return in8(0x71);
+}
+
+static const char *try_clock(void)
+{
+	unsigned int tries = 1000;
+
+	while (clock_register(0x0a) & 0x80) /* an update is under way */
+		if (!--tries)
+			return "the clock never holds still";
+	return clock_register(0x32) == 0x20 ? 0 : "not this century";
+}
+
 __attribute__((used)) static void kernel(const uint8_t *given)
 {
 	const char *line = command_line(given), *last, *wrong = unilib_try();
@@ -111,6 +127,8 @@ __attribute__((used)) static void kernel(const uint8_t *given)
 
 	if (!wrong)
 		wrong = try_timer();
+	if (!wrong)
+		wrong = try_clock();
 	text("command line: ");
 	text(line);
 	text("\n");

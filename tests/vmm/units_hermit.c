@@ -4,6 +4,7 @@
 
 #include "hermit/fdt.h"
 #include "hermit/hermit.h"
+#include "hermit/rtc.h"
 #include "hermit/load.h"
 
 static const struct recipe rust = {.type = ET_DYN, .entry_version = 4, .version_minor = 11};
@@ -230,7 +231,29 @@ static void a_rust_kernel_finds_its_boot_information(void)
 	CHECK(!memory_read(m, r.cr3, &pml4, 8) && (pml4 & 3) == 3);
 }
 
+/* Second, minute, hour, weekday, day, month, year, century, as they stand in the registers. */
+static void check_date(time_t now, const uint8_t expected[8])
+{
+	static const uint8_t registers[8] = {0, 2, 4, 6, 7, 8, 9, 0x32};
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		CHECK(rtc_read(registers[i], now) == expected[i]);
+}
+
+static void the_clock_tells_the_date(void)
+{
+	check_date(0, (const uint8_t[]){0, 0, 0, 5, 1, 1, 0x70, 0x19});
+	check_date(951782400, (const uint8_t[]){0, 0, 0, 3, 0x29, 2, 0, 0x20});
+	check_date(1767225599, (const uint8_t[]){0x59, 0x59, 0x23, 4, 0x31, 0x12, 0x25, 0x20});
+	check_date(4107542399, (const uint8_t[]){0x59, 0x59, 0x23, 1, 0x28, 2, 0, 0x21});
+	check_date(4107542400, (const uint8_t[]){0, 0, 0, 2, 1, 3, 0, 0x21}); /* no leap year */
+	CHECK(!(rtc_read(0x0a, 0) & 0x80)); /* no update is under way */
+	CHECK(rtc_read(0x0b, 0) == 2 && rtc_read(0x0d, 0) == 0x80 && rtc_read(0x7f, 0) == 0);
+}
+
 static const struct unit_test tests[] = {
+	TEST(the_clock_tells_the_date),
 	TEST(images_are_known_by_their_notes),
 	TEST(what_cannot_run_is_named),
 	TEST(damaged_images_are_refused_or_harmless),

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hermit/rtc.h"
 #include "hermit/unilib.h"
 #include "vm.h"
 
@@ -89,6 +90,7 @@ void plain_connect(struct vm *vm)
 	bus_claim(&vm->ports, EXIT_PORT_RUST, 4, exit_port, vm, false);
 	bus_claim(&vm->ports, PM_PORT, 2, pm_port, vm, false);
 	bus_claim(&vm->ports, UNILIB_PORT, 4, unilib_port, vm, true);
+	rtc_connect(vm);
 }
 
 void plain_destroy(struct vm *vm)

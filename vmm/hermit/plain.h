@@ -4,13 +4,14 @@
  * or Linux's protocol (boot/), on the machine that every VM has.  What is added to it:
  *
  *   a UART, as their console		an 8254 and the 8259s, by which they find their clock's rate
- *   ports 0x501 and 0xf4, whose value	Unilib-FS
- *   becomes the exit status
+ *   ports 0x501 and 0xf4, whose value	a clock that tells the date (rtc.c)
+ *   becomes the exit status		Unilib-FS
  */
 #ifndef HG_HERMIT_PLAIN_H
 #define HG_HERMIT_PLAIN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "error.h"
 #include "hermit/files.h"
@@ -20,6 +21,7 @@ struct vm;
 struct plain {
 	struct files *files;
 	bool unilib_ready;
+	uint8_t rtc_register;
 	char *cmdline; /* the image's name and its arguments */
 };
 
