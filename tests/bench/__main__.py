@@ -2,7 +2,8 @@
 """``python -m tests.bench``: measure, print the table, write ``out/bench.md`` and ``bench.json``.
 
 ``PEER_LKVM=FILE``, ``PEER_FIRECRACKER=FILE`` and ``PEER_UHYVE=FILE`` in the environment, static
-programs, add a kvmtool, a Firecracker and, for unikernels, a uhyve to the comparison.
+programs, add a kvmtool, a Firecracker and, for unikernels, a uhyve to the comparison; so do
+``PEER_HVT=FILE`` and ``PEER_HVT_GUEST=FILE`` with Solo5's solo5-hvt and its test_hello.hvt.
 """
 
 from __future__ import annotations

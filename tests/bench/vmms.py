@@ -102,6 +102,17 @@ def _microvm(acpi: str, ports: str = "") -> Callable[[Guest], list[str]]:
     return argv
 
 
+HVT = "solo5-hvt"
+
+
+def hvt() -> list[str]:
+    """The command line of Solo5's tender and its own guest that says hello; empty without them."""
+    if not (os.environ.get("PEER_HVT") and os.environ.get("PEER_HVT_GUEST")):
+        return []
+    words = ("--solo5:quiet", "Hello_Solo5")  # no banner first
+    return ["/bench/solo5-hvt", f"--mem={UNIKERNEL_MIB}", "/bench/hvt-hello", *words]
+
+
 def unikernel_vmms() -> dict[str, list[str]]:
     """Name → the beginning of the command line that runs a unikernel of UNIKERNEL_MIB."""
     found = {OURS: ["/usr/bin/hg-vmm", "--memory", f"{UNIKERNEL_MIB}M"]}
@@ -157,9 +168,9 @@ def _add_qemu(overlay: Overlay) -> None:
 def install(cfg: BuildConfig, overlay: Overlay, files: dict[str, Path]) -> list[Vmm]:
     """Put the VMMs, the guest kernel and `files` (name → source, in /bench) into `overlay`.
 
-    ``PEER_LKVM``, ``PEER_FIRECRACKER`` and, for unikernels, ``PEER_UHYVE`` name static programs
-    that take part, too; ``PEER_LKVM_KERNEL`` another bzImage than the guest's, which is packed
-    with LZ4.
+    ``PEER_LKVM``, ``PEER_FIRECRACKER`` and, for unikernels, ``PEER_UHYVE`` and ``PEER_HVT`` (with
+    ``PEER_HVT_GUEST``) name static programs that take part, too; ``PEER_LKVM_KERNEL`` another
+    bzImage than the guest's, which is packed with LZ4.
     """
     vmlinux = _guest_kernel(cfg, "vmlinux")
     _add_qemu(overlay)
@@ -185,4 +196,7 @@ def install(cfg: BuildConfig, overlay: Overlay, files: dict[str, Path]) -> list[
         vmms.append(Vmm("firecracker", "/", _firecracker, devices=False))
     if uhyve := os.environ.get("PEER_UHYVE"):
         overlay.copy("bench/uhyve", Path(uhyve))
+    if hvt():
+        overlay.copy("bench/solo5-hvt", Path(os.environ["PEER_HVT"]))
+        overlay.copy("bench/hvt-hello", Path(os.environ["PEER_HVT_GUEST"]))
     return vmms
