@@ -11,8 +11,7 @@ struct vm;
 /* Claims its ports. */
 void rtc_connect(struct vm *vm);
 
-/* A register's value (MC146818A: UTC, in BCD, 24 hours) at `now`, seconds since 1970, not before.
- */
+/* A register's value (MC146818A: UTC, in BCD, 24 hours) at `now`, seconds since 1970. */
 uint8_t rtc_read(unsigned int reg, time_t now);
 
 #endif

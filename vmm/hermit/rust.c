@@ -22,7 +22,6 @@
 #define KERNEL_AT   0x40000
 #define STACK_BYTES 0x8000
 #define FIRST_BYTES 0x20000
-#define GDT_AT_CORE 0x1000
 
 #define PAGE	       0x1000ull
 #define HUGE	       0x200000ull
@@ -305,7 +304,7 @@ void hermit_registers(const struct hermit *h, unsigned int index, struct hermit_
 	r->rip = h->at.entry;
 	r->gdt_limit = HERMIT_GDT_BYTES - 1;
 	if (h->image.abi == HERMIT_C) {
-		r->gdt = GDT_AT_CORE;
+		r->gdt = 0x1000;
 		r->cr3 = 0x10000;
 		return;
 	}
@@ -319,12 +318,15 @@ void hermit_registers(const struct hermit *h, unsigned int index, struct hermit_
 void hermit_first_pages(const struct hermit *h, struct hermit_range r[HERMIT_RANGES])
 {
 	bool core = h->image.abi == HERMIT_C;
-	uint64_t stack = core ? 0 : PAGE, start = h->at.kernel - stack, len = h->at.end - start;
+	uint64_t start = h->at.kernel - (core ? 0 : PAGE); /* a stack ends there */
+	uint64_t len = h->at.end - start;
+	struct hermit_registers first;
 
+	hermit_registers(h, 0, &first);
 	/* Of a larger image the guest will not touch all. */
 	r[0] = (struct hermit_range){start, len < FIRST_BYTES ? len : FIRST_BYTES};
 	/* Tables: one each of the upper levels, the last maps 1 GiB. */
-	r[1] = (struct hermit_range){h->at.base + PML4_AT, 3 * PAGE};
-	r[2] = core ? (struct hermit_range){GDT_AT_CORE, PAGE}
-		    : (struct hermit_range){h->at.base + GDT_AT, INFO_AT + PAGE};
+	r[1] = (struct hermit_range){first.cr3, 3 * PAGE};
+	/* The GDT, and all up to the boot information, which C HermitCore has in its image. */
+	r[2] = (struct hermit_range){first.gdt, core ? PAGE : first.rdi + PAGE - first.gdt};
 }

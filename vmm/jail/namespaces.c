@@ -47,14 +47,16 @@ static void leave_network(void)
 		jail_lacks("a network namespace");
 }
 
-/* All at once costs the least; one by one says what this system refuses.  Whether mounts are ours.
- */
+/* Whether mounts are ours now.  All at once costs the least; one by one says what is refused. */
 static bool leave_namespaces(void)
 {
 	bool mounts = false;
+	int all = 0;
 	size_t i;
 
-	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNS) == 0)
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		all |= kinds[i].flag;
+	if (unshare(all) == 0)
 		return true;
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		mounts = unshare(kinds[i].flag) == 0;
