@@ -244,7 +244,6 @@ def _io_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
 # -- unikernels ------------------------------------------------------------------------------------
 
 WRITES = 100
-NOWHERE = ["--output", "/dev/null"]
 
 
 def _unikernel_plan(_vmms: list[Vmm]) -> Plan:
@@ -253,10 +252,10 @@ def _unikernel_plan(_vmms: list[Vmm]) -> Plan:
         for abi in ABIS if vmm == OURS else ("v1", "v2"):
             name, image, writes = f"{vmm},{abi}", f"/bench/hello-{abi}", str(WRITES)
             runs = {
-                ("hello", name): [*argv, image],
-                ("hello-memory", name): [*argv, image, "wait"],
-                ("hello-whole", name): [*argv, *NOWHERE, image],
-                ("hello-whole", f"{name},{writes}"): [*argv, *NOWHERE, image, writes],
+                ("hello", name): argv(image),
+                ("hello-memory", name): argv(image, "wait"),
+                ("hello-whole", name): argv(image, said=False),
+                ("hello-whole", f"{name},{writes}"): argv(image, writes, said=False),
             }
             plan += [[*key, str(UNIKERNEL_MIB), "/", *words] for key, words in runs.items()]
     if hvt():

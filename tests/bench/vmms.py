@@ -113,11 +113,27 @@ def hvt() -> list[str]:
     return ["/bench/solo5-hvt", f"--mem={UNIKERNEL_MIB}", "/bench/hvt-hello", *words]
 
 
-def unikernel_vmms() -> dict[str, list[str]]:
-    """Name → the beginning of the command line that runs a unikernel of UNIKERNEL_MIB."""
-    found = {OURS: ["/usr/bin/hg-vmm", "--memory", f"{UNIKERNEL_MIB}M"]}
+def _own_unikernel(image: str, *arguments: str, said: bool = True) -> list[str]:
+    nowhere = () if said else ("--output", "/dev/null")
+    return ["/usr/bin/hg-vmm", "--memory", f"{UNIKERNEL_MIB}M", *nowhere, image, *arguments]
+
+
+def _uhyve(image: str, *arguments: str, said: bool = True) -> list[str]:
+    # Its --output creates a file; /dev/null is there.
+    nowhere = () if said else ("/bin/sh", "-c", 'exec "$0" "$@" >/dev/null')
+    words = [*nowhere, "/bench/uhyve", "--memory-size", f"{UNIKERNEL_MIB}MiB", image]
+    # The first -- ends its own options, the second those of the guest's kernel.
+    return [*words, "--", "--", *arguments] if arguments else words
+
+
+def unikernel_vmms() -> dict[str, Callable[..., list[str]]]:
+    """Name → the command line that runs a unikernel of UNIKERNEL_MIB: its image, its arguments.
+
+    With ``said=False`` what it writes goes to /dev/null.
+    """
+    found: dict[str, Callable[..., list[str]]] = {OURS: _own_unikernel}
     if os.environ.get("PEER_UHYVE"):
-        found["uhyve"] = ["/bench/uhyve", "--memory-size", f"{UNIKERNEL_MIB}MiB"]
+        found["uhyve"] = _uhyve
     return found
 
 

@@ -127,13 +127,18 @@ int measure_hello_whole(const struct vmm *vmm)
 /* One that waits. */
 int measure_hello_memory(const struct vmm *vmm)
 {
+	unsigned long kib = 0;
 	int r = 0;
 
 	vm_begin(&vm, vmm, false);
-	if (vm_wait(&vm, HELLO))
+	if (!vm_wait(&vm, HELLO)) {
+		nap(500);
+		kib = vm_overhead(&vm, vmm);
+	}
+	if (kib)
+		say("hello-memory %s %lu\n", vmm->name, kib);
+	else /* it said nothing, or did not wait */
 		r = vm_failed(&vm, vmm);
-	nap(500);
-	say("hello-memory %s %lu\n", vmm->name, vm_overhead(&vm, vmm));
 	vm_end(&vm);
 	nap(500);
 	return r;

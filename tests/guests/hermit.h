@@ -227,6 +227,13 @@ static inline int guest_arguments(uint64_t boot_info)
 		argv[i] = (uint64_t)(guest_argv[i] = to);
 		to += sizes.argsz[i];
 	}
+	/* Not read, but the C monitor writes where it is told, without a look. */
+	for (i = 0; i < sizes.envc && i < CALL_MAX_ARGS; i++) {
+		if (sizes.envsz[i] > text + sizeof(text) - to)
+			continue;
+		envp[i] = (uint64_t)to;
+		to += sizes.envsz[i];
+	}
 	call(0x780, &values);
 	return sizes.argc < GUEST_MAX_ARGUMENTS ? sizes.argc : GUEST_MAX_ARGUMENTS;
 }
