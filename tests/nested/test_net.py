@@ -16,6 +16,7 @@ from tests.nested.test_snapshot import restored, save, server
 
 HOST, GUEST, PORT = "10.77.0.1", "10.77.0.2", 7000
 MEGA = 1 << 20
+ASKS = 300
 
 UP = f"ip addr add {GUEST}/24 dev eth0 && ip link set eth0 up && "
 #: What the guest's driver accepted: a string of 0 and 1, bit 0 first.
@@ -64,15 +65,28 @@ TRAFFIC = (
 )
 
 
+def worker_switches(nest: Nest) -> int:
+    """How often the kernel's workers have waited for work so far."""
+    text = nest.sh("cat /proc/[0-9]*/status 2>/dev/null || true")
+    found = re.findall(r"^Name:\s+kworker(?s:.*?)^voluntary_ctxt_switches:\s+(\d+)", text, re.M)
+    return sum(map(int, found))
+
+
 @pytest.mark.parametrize("vhost", ["on", "off"])
 def test_every_byte_arrives_with_and_without_vhost(bridge: Nest, vhost: str) -> None:
     vm = bridge.guest(
-        FEATURES + TRAFFIC + " && echo all done; sleep 1000",
+        FEATURES
+        + TRAFFIC
+        + f" && echo all is there; sleep 1; traffic ask {HOST} {PORT} {ASKS}; sleep 1000",
         options=["--net", f"tap=t0,bridge=brt,vhost={vhost}"],
         programs=["traffic"],
         wait=False,
     )
-    text = vm.expect("all done")
+    vm.expect("all is there")
+    before = worker_switches(bridge)
+    text = vm.expect(f"ask {ASKS} answers")
+    # An interrupt is the guest's without a worker of the kernel, vhost's, too (patch 0017).
+    assert before and worker_switches(bridge) - before < ASKS / 2
     assert has_vhost_thread(vm) is (vhost == "on")
     vm.qmp("quit")
     vm.ended()
