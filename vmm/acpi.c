@@ -147,7 +147,7 @@ static void add_virtio(struct aml *a, unsigned int index)
 	aml_integer(a, 1);
 	crs = aml_crs_open(a);
 	aml_crs_memory(a, VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_STRIDE, VIRTIO_MMIO_STRIDE);
-	aml_crs_irq(a, GSI_VIRTIO + index);
+	aml_crs_irq(a, gsi_virtio(index));
 	aml_crs_close(a, &crs);
 	aml_close(a, mark);
 }

@@ -14,7 +14,7 @@
 
 struct acpi_machine {
 	struct cpu_topology topology;
-	unsigned int nvirtio; /* devices at VIRTIO_MMIO_BASE, GSI_VIRTIO and up */
+	unsigned int nvirtio; /* devices at VIRTIO_MMIO_BASE, gsi_virtio() */
 	bool serial;
 };
 

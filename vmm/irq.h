@@ -4,8 +4,8 @@
  * those of PCI.
  *
  * KVM_IRQ_LINE and not an irqfd: an irqfd on an IOAPIC pin is injected by a kernel worker
- * (only MSIs go directly), which costs two context switches where this costs two short
- * system calls in the thread that has the result at hand.
+ * (only MSIs go directly, and edges where KVM is patched), which costs two context switches
+ * where this costs two short system calls in the thread that has the result at hand.
  */
 #ifndef HG_IRQ_H
 #define HG_IRQ_H

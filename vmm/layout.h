@@ -44,9 +44,23 @@
 
 #define GSI_GENERATION 3 /* ACPI generic event device: another generation ID */
 #define GSI_SERIAL     4
-#define GSI_EVENT      5  /* ACPI generic event device: the power button */
-#define GSI_VIRTIO     6  /* and up, one a device */
+#define GSI_EVENT      5 /* ACPI generic event device: the power button */
+#define GSI_VIRTIO     6 /* and up, one a device: gsi_virtio() */
+#define GSI_RTC	       8
 #define GSI_COUNT      24 /* pins of KVM's IOAPIC */
 #define MAX_VIRTIO     (GSI_COUNT - GSI_VIRTIO)
+
+/*
+ * The GSI of device i, below MAX_VIRTIO.  KVM takes pin 8 for an RTC's and wants each of its EOIs,
+ * an exit where a CPU else keeps interrupts to itself (Intel SDM vol. 3, "EOI Virtualization"):
+ * that pin is the last device's.
+ */
+static inline unsigned int gsi_virtio(unsigned int i)
+{
+	i += GSI_VIRTIO;
+	if (i < GSI_RTC)
+		return i;
+	return i + 1 < GSI_COUNT ? i + 1 : GSI_RTC;
+}
 
 #endif

@@ -128,7 +128,7 @@ static int add_device(struct vm *vm, struct virtio_dev *dev, struct error *e)
 				 MAX_VIRTIO);
 	if (vm->cfg->packed_rings && !dev->split_only)
 		dev->features |= 1ull << VIRTIO_F_RING_PACKED;
-	dev->irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = GSI_VIRTIO + i};
+	dev->irq = (struct irq){.vm_fd = &vm->vm_fd, .gsi = gsi_virtio(i)};
 	bus_claim(&vm->mmio, VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE, VIRTIO_MMIO_STRIDE,
 		  virtio_mmio_access, dev, true);
 	window_attach(dev, vm->windows + i * VIRTIO_MMIO_STRIDE);
@@ -206,7 +206,7 @@ static int name_devices(struct vm *vm, struct error *e)
 	for (i = 0; text && i < vm->ndevices; i++, text = longer) {
 		if (asprintf(&longer, "%s virtio_mmio.device=%lluK@0x%llx:%u", text,
 			     VIRTIO_MMIO_STRIDE >> 10, VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_STRIDE,
-			     GSI_VIRTIO + i) < 0)
+			     gsi_virtio(i)) < 0)
 			longer = NULL;
 		free(text);
 	}

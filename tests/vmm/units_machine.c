@@ -49,6 +49,19 @@ static void mp_table_names_cpus_and_pins(void)
 	CHECK(mptable_build(&mem, &topology) == -1);
 }
 
+static void each_device_has_a_gsi_and_the_rtcs_is_the_last(void)
+{
+	uint32_t seen = 0, gsi;
+	unsigned int i;
+
+	for (i = 0; i < MAX_VIRTIO; i++) {
+		gsi = gsi_virtio(i);
+		CHECK(gsi >= GSI_VIRTIO && gsi < GSI_COUNT && !(seen & 1u << gsi));
+		CHECK((gsi == GSI_RTC) == (i == MAX_VIRTIO - 1));
+		seen |= 1u << gsi;
+	}
+}
+
 static void acpi_tables_are_linked_and_summed(void)
 {
 	struct acpi_machine machine = {
@@ -140,9 +153,13 @@ static void options_know_sizes_and_defaults(void)
 }
 
 static const struct unit_test tests[] = {
-	TEST(acpi_tables_are_linked_and_summed), TEST(mp_table_names_cpus_and_pins),
-	TEST(bus_finds_only_whole_accesses),	 TEST(options_know_sizes_and_defaults),
-	TEST(options_understand_disks_and_nets), {NULL, NULL},
+	TEST(each_device_has_a_gsi_and_the_rtcs_is_the_last),
+	TEST(acpi_tables_are_linked_and_summed),
+	TEST(mp_table_names_cpus_and_pins),
+	TEST(bus_finds_only_whole_accesses),
+	TEST(options_know_sizes_and_defaults),
+	TEST(options_understand_disks_and_nets),
+	{NULL, NULL},
 };
 
 int main(int argc, char **argv)

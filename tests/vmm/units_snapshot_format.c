@@ -117,7 +117,7 @@ static void foreign_files_are_named_as_such(void)
 	o.data[0] ^= 1;
 	memcpy(o.data + offsetof(struct snap_header, version), &version, sizeof(version));
 	reseal(o.data, o.len);
-	CHECK(snap_check(o.data, o.len, &err) == -1 && strstr(err.text, "format version 2"));
+	CHECK(snap_check(o.data, o.len, &err) == -1 && strstr(err.text, "format version 3"));
 }
 
 static void sections_that_lie_about_themselves_are_refused(void)

@@ -23,9 +23,9 @@
 #include "error.h"
 
 #define SNAP_MAGIC	     "HGSNAP\r\n" /* the line end shows what a text-mode copy did */
-#define SNAP_VERSION	     1 /* of the header and of all that says how to read the rest */
-#define SNAP_SECTION_VERSION 1 /* of each kind of section so far */
-#define SNAP_MAX	     (64u << 20) /* bytes of a state file */
+#define SNAP_VERSION	     2		  /* of the header, the way to read the rest, the machine */
+#define SNAP_SECTION_VERSION 1		  /* of each kind of section so far */
+#define SNAP_MAX	     (64u << 20)  /* bytes of a state file */
 #define SNAP_ID		     16
 
 struct snap_header {
