@@ -216,7 +216,9 @@ static void on_io(struct vcpu *v)
 	if (run->io.port == GDB_TRAP_PORT && run->io.direction == KVM_EXIT_IO_OUT)
 		gdb_trap_exit(v);
 	if (v->vm->hermit && run->io.direction == KVM_EXIT_IO_OUT && run->io.count == 1) {
-		memcpy(&value, data, run->io.size);
+		memcpy(&value, data, sizeof(value)); /* of a page; what is of the port counts */
+		if (run->io.size < sizeof(value))
+			value &= (1u << 8 * run->io.size) - 1;
 		if (unikernel_out(v, run->io.port, value))
 			return;
 	}
@@ -359,7 +361,7 @@ void *vcpu_thread(void *arg)
 			else if (!park(v))
 				return NULL;
 		}
-		if (v->vm->hermit && !unikernel_may_run(v))
+		if (v->vm->hermit && !v->released && !unikernel_may_run(v))
 			continue;
 		unfinished = ioctl(v->fd, KVM_RUN, 0) == 0;
 		if (unfinished)

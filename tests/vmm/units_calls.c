@@ -46,14 +46,8 @@ static bool is_held(void *arg)
 	return hold;
 }
 
-static uint64_t cr3(void *arg)
-{
-	(void)arg;
-	return CR3;
-}
-
 static const struct call_env env = {&hermit,	&mem,	   NULL,    take_output,
-				    give_input, take_exit, is_held, cr3};
+				    give_input, take_exit, is_held, CR3};
 
 static void start(enum hermit_abi abi)
 {

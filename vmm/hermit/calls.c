@@ -33,19 +33,21 @@ struct row {
 
 uint64_t call_translate(const struct guest_memory *m, uint64_t cr3, uint64_t va, uint64_t *gpa)
 {
-	uint64_t table = cr3 & FRAME, entry, size;
+	uint64_t entry = cr3, rest;
+	const uint64_t *at;
 	int shift;
 
+#pragma GCC unroll 4 /* every write of interface 1 walks here */
 	for (shift = 39; shift >= 12; shift -= 9) {
-		if (memory_read(m, table + 8 * (va >> shift & 511), &entry, sizeof(entry)) ||
-		    !(entry & PRESENT))
+		at = memory_at_once(m, (entry & FRAME) + 8 * (va >> shift & 511), sizeof(*at));
+		entry = at ? __atomic_load_n(at, __ATOMIC_RELAXED) : 0; /* read once */
+		if (!(entry & PRESENT))
 			return 0;
-		size = 1ull << shift;
-		if (shift == 12 || (shift < 39 && (entry & HUGE))) {
-			*gpa = (entry & FRAME & ~(size - 1)) | (va & (size - 1));
-			return size - (va & (size - 1));
-		}
-		table = entry & FRAME;
+		if (shift > 12 && (shift == 39 || !(entry & HUGE)))
+			continue;
+		rest = (1ull << shift) - 1;
+		*gpa = (entry & FRAME & ~rest) | (va & rest);
+		return rest + 1 - (va & rest);
 	}
 	return 0;
 }
@@ -64,7 +66,7 @@ static const char *path_at(const struct call *c, uint64_t gpa, char path[FILES_M
 	return NULL;
 }
 
-static int64_t move(const struct call *c, bool in, int fd, void *at, uint64_t len)
+static inline int64_t move(const struct call *c, bool in, int fd, void *at, uint64_t len)
 {
 	struct files *files = c->env->hermit->files;
 
@@ -78,9 +80,9 @@ static int64_t move(const struct call *c, bool in, int fd, void *at, uint64_t le
 }
 
 /* Moves bytes between a file and a buffer at a virtual address, page by page. */
-static int64_t move_virtual(const struct call *c, bool in, int fd, uint64_t va, uint64_t len)
+static inline int64_t move_virtual(const struct call *c, bool in, int fd, uint64_t va, uint64_t len)
 {
-	uint64_t cr3 = c->env->page_table(c->env->arg), done = 0, part, gpa;
+	uint64_t done = 0, part, gpa;
 	int64_t n;
 	void *at;
 
@@ -88,9 +90,9 @@ static int64_t move_virtual(const struct call *c, bool in, int fd, uint64_t va, 
 	if (!len)
 		return move(c, in, fd, "", 0);
 	while (done < len && !(done && c->env->interrupted(c->env->arg))) {
-		part = call_translate(c->env->mem, cr3, va + done, &gpa);
+		part = call_translate(c->env->mem, c->env->cr3, va + done, &gpa);
 		part = part < len - done ? part : len - done;
-		at = part ? memory_at(c->env->mem, gpa, part) : NULL;
+		at = part ? memory_at_once(c->env->mem, gpa, part) : NULL;
 		n = at ? move(c, in, fd, at, part) : -EFAULT;
 		if (n < 0)
 			return done ? (int64_t)done : n;
@@ -102,12 +104,13 @@ static int64_t move_virtual(const struct call *c, bool in, int fd, uint64_t va, 
 	return (int64_t)done;
 }
 
-static int64_t move_physical(const struct call *c, bool in, int fd, uint64_t gpa, uint64_t len)
+static inline int64_t move_physical(const struct call *c, bool in, int fd, uint64_t gpa,
+				    uint64_t len)
 {
 	void *at;
 
 	len = len < MAX_TRANSFER ? len : MAX_TRANSFER;
-	at = len ? memory_at(c->env->mem, gpa, len) : "";
+	at = len ? memory_at_once(c->env->mem, gpa, len) : "";
 	return at ? move(c, in, fd, at, len) : -EFAULT;
 }
 
@@ -475,15 +478,21 @@ bool call_serve(const struct call_env *env, uint16_t port, uint32_t eax, uint64_
 	uint64_t value = v2 ? rdi : eax;
 	const struct row *row = find_row(v2, port);
 	struct call c; /* its parameters are filled in below, and no larger than the row says */
+	void *at;
 
 	if (!row)
 		return false;
 	c.env = env;
-	/* Parameters outside of RAM: there is nowhere to put an error, the call does nothing. */
-	if (row->size && memory_read(env->mem, value, &c.p, row->size))
-		return true;
+	if (row->size) {
+		at = memory_at_once(env->mem, value, row->size);
+		/* Outside of RAM: there is nowhere to put an error, the call does nothing. */
+		if (!at)
+			return true;
+		memcpy(&c.p, at, row->size);
+	}
 	row->handle(&c, value);
-	if (row->result)
-		memory_write(env->mem, value, &c.p, row->size);
+	/* Asked for once more: since then RAM may have begun to be tracked. */
+	if (row->result && (at = memory_at_once(env->mem, value, row->size)))
+		memcpy(at, &c.p, row->size);
 	return true;
 }

@@ -28,8 +28,8 @@ struct call_env {
 	/* Waits for input.  Bytes, 0 at its end, or -errno. */
 	int64_t (*input)(void *arg, void *to, uint64_t len);
 	void (*exit)(void *arg, int code);
-	bool (*interrupted)(void *arg);	   /* the vCPU is wanted: a long call ends early */
-	uint64_t (*page_table)(void *arg); /* the vCPU's CR3 */
+	bool (*interrupted)(void *arg); /* the vCPU is wanted: a long call ends early */
+	uint64_t cr3;			/* the vCPU's, where buffers are at virtual addresses */
 };
 
 /*

@@ -18,6 +18,7 @@
 #include "hermit/nic.h"
 #include "hermit/plain.h"
 #include "hermit/saved.h"
+#include "kvm_ahead.h"
 #include "vm.h"
 #include "x86.h"
 
@@ -217,11 +218,15 @@ static int set_registers(struct vcpu *v, struct error *e)
 
 void unikernel_sync_registers(struct vm *vm)
 {
-	bool v2 = vm->hermit->image.abi == HERMIT_V2;
+	int known = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
+	uint64_t wanted =
+		vm->hermit->image.abi == HERMIT_V2 ? KVM_SYNC_X86_REGS : KVM_SYNC_X86_SREGS;
 	unsigned int i;
 
+	if (known > 0 && known & KVM_SYNC_X86_CALL)
+		wanted = KVM_SYNC_X86_CALL;
 	for (i = 0; i < vm->cfg->cpus; i++)
-		vm->vcpus[i].run->kvm_valid_regs = v2 ? KVM_SYNC_X86_REGS : KVM_SYNC_X86_SREGS;
+		vm->vcpus[i].run->kvm_valid_regs = wanted;
 }
 
 int unikernel_load(struct vm *vm, struct error *e)
@@ -258,18 +263,11 @@ bool unikernel_may_run(struct vcpu *v)
 
 /* --- what a hypercall needs of the machine --- */
 
-static bool wanted(void *arg)
+static bool interrupted(void *arg)
 {
 	struct vcpu *v = arg;
 
 	return atomic_load(&v->vm->hold);
-}
-
-static uint64_t page_table(void *arg)
-{
-	struct vcpu *v = arg;
-
-	return v->run->s.regs.sregs.cr3;
 }
 
 /* To our own output like a program's, or to the VM's console. */
@@ -340,16 +338,17 @@ static void on_exit_call(void *arg, int code)
 
 bool unikernel_out(struct vcpu *v, uint16_t port, uint32_t value)
 {
+	const struct kvm_sync_regs *regs = &v->run->s.regs;
 	const struct call_env env = {.hermit = v->vm->hermit,
 				     .mem = &v->vm->mem,
 				     .arg = v,
 				     .output = output,
 				     .input = input,
 				     .exit = on_exit_call,
-				     .interrupted = wanted,
-				     .page_table = page_table};
+				     .interrupted = interrupted,
+				     .cr3 = regs->sregs.cr3};
 
-	return call_serve(&env, port, value, v->run->s.regs.regs.rdi);
+	return call_serve(&env, port, value, regs->regs.rdi);
 }
 
 /* In millionths of a second would be more than anybody can use. */
