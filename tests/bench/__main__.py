@@ -17,7 +17,7 @@ from pathlib import Path
 from hypergen import config
 from hypergen.errors import HypergenError
 from tests.bench import groups, profile, rig
-from tests.bench.groups import Figure
+from tests.bench.figure import Figure
 
 
 def table(rows: list[Figure]) -> str:

@@ -13,45 +13,24 @@ from pathlib import Path
 from hypergen import run
 from hypergen.config import BuildConfig
 from hypergen.errors import BuildError, UserError
-from tests.bench import exits, rig
+from tests.bench import exits, rig, unikernels
+from tests.bench.figure import Figure, Plan
 from tests.bench.overlay import Overlay
 from tests.bench.rig import Report
 from tests.bench.vmms import (
     BEYOND,
-    HVT,
     OURS,
-    UNIKERNEL_MIB,
     Guest,
     Vmm,
-    hvt,
     install,
-    unikernel_vmms,
 )
-from tests.nested.unikernels import ABIS, build_all
+from tests.nested.unikernels import build_all
 
 TAP = "bench0"
 LARGE = 8192
 """MiB of the large guest, more than the measured host has."""
 MANY = int(os.environ.get("BENCH_VMS") or 200)
 """VMs in one host; a multiple of 4."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: a value with its unit, and the bound that it shall keep."""
-
-    name: str
-    value: float
-    unit: str
-    reach: float | None = None
-
-    @property
-    def kept(self) -> bool:
-        """Whether the bound is kept; true without one."""
-        return self.reach is None or self.value <= self.reach
-
-
-Plan = list[list[str]]
 
 
 def _line(what: str, vmm: Vmm, guest: Guest, name: str = "") -> list[str]:
@@ -241,88 +220,6 @@ def _io_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
     return rows
 
 
-# -- unikernels ------------------------------------------------------------------------------------
-
-WRITES = 100
-
-
-def _unikernel_plan(_vmms: list[Vmm]) -> Plan:
-    plan = []
-    for vmm, argv in unikernel_vmms().items():
-        for abi in ABIS if vmm == OURS else ("v1", "v2"):
-            name, image, writes = f"{vmm},{abi}", f"/bench/hello-{abi}", str(WRITES)
-            runs = {
-                ("hello", name): argv(image),
-                ("hello-memory", name): argv(image, "wait"),
-                ("hello-whole", name): argv(image, said=False),
-                ("hello-whole", f"{name},{writes}"): argv(image, writes, said=False),
-            }
-            plan += [[*key, str(UNIKERNEL_MIB), "/", *words] for key, words in runs.items()]
-    if hvt():
-        plan.append(["hello", HVT, str(UNIKERNEL_MIB), "/", *hvt()])
-    return plan
-
-
-def _write_figures(
-    report: Report, name: str, bound: Callable[[float], float | None]
-) -> list[Figure]:
-    """What one more write costs the host, to a file that takes everything at once."""
-    none, many = (report.stretch("hello-whole", which) for which in (name, f"{name},{WRITES}"))
-    if none is None or many is None:
-        return []
-    host = [stretch.instructions - stretch.counts["guest"] for stretch in (none, many)]
-    each = (host[1] - host[0]) / WRITES
-    exits_each = (many.counts["entries"] - none.counts["entries"]) / WRITES
-    return [
-        Figure(f"unikernel, a write: {name}", each, "instructions of VMM and host", bound(2000)),
-        Figure(f"unikernel, exits a write: {name}", exits_each, "", bound(1.2)),
-    ]
-
-
-def _hello_figures(report: Report, name: str) -> list[Figure]:
-    """The rows of one VMM and interface; only ours has bounds."""
-
-    def bound(value: float) -> float | None:
-        return value if name.startswith(f"{OURS},") else None
-
-    first, end = (report.stretch(kind, name) for kind in ("hello", "hello-end"))
-    if first is None or end is None:
-        return []
-    # A write and the end; before interface 2 a guest also asks for its arguments.
-    calls = 2 if name.endswith("v2") else 4
-    entries = first.counts["entries"] + end.counts["entries"]
-    both = first.instructions + end.instructions
-    unit = "million instructions"
-    rows = [
-        Figure(f"unikernel, exec to first byte: {name}", first.instructions / 1e6, unit, bound(6)),
-        Figure(f"unikernel, exec to end: {name}", both / 1e6, unit, bound(8)),
-        Figure(f"unikernel, exits of {calls} hypercalls: {name}", entries, "", bound(1.2 * calls)),
-    ]
-    for kib in report.rows.get(("hello-memory", name), []):
-        text = f"unikernel, memory beyond guest RAM: {name}"
-        rows.append(Figure(text, kib[0] / 1024, "MiB", bound(1)))
-    return rows + _write_figures(report, name, bound)
-
-
-def _of_peers(report: Report, names: list[str]) -> list[Figure]:
-    """The dearest of our interfaces, as a part of each peer."""
-    firsts = {name: stretch for name in names if (stretch := report.stretch("hello", name))}
-    ours = [stretch.instructions for name, stretch in firsts.items() if name.startswith(OURS)]
-    return [
-        Figure(
-            f"unikernel, exec to first byte: of {name}'s", max(ours) / peer.instructions, "", 0.6
-        )
-        for name, peer in firsts.items()
-        if ours and not name.startswith(OURS)
-    ]
-
-
-def _unikernel_figures(_cfg: BuildConfig, report: Report) -> list[Figure]:
-    names = [stretch.name for stretch in report.stretches if stretch.kind == "hello"]
-    rows = [row for name in names for row in _hello_figures(report, name)]
-    return rows + _of_peers(report, names)
-
-
 # -- many VMs --------------------------------------------------------------------------------------
 
 
@@ -384,7 +281,7 @@ GROUPS = {
     "idle": Group(_idle_plan, _idle_figures),
     "restore": Group(_restore_plan, _restore_figures),
     "io": Group(_io_plan, _io_figures),
-    "unikernel": Group(_unikernel_plan, _unikernel_figures),
+    "unikernel": Group(unikernels.plan, unikernels.figures),
     "many": Group(_many_plan, _many_figures, 2048 + 36 * MANY),
 }
 

@@ -24,6 +24,10 @@ class Overlay(Archive):
     def program(self, path: Path, root: str) -> None:
         """Put a dynamically linked program and its libraries below `root`, at their own paths."""
         self.copy(f"{root}{path}", path)
+        self.libraries(path, root)
+
+    def libraries(self, path: Path, root: str) -> None:
+        """Put the libraries of a dynamically linked program below `root`."""
         for library in sorted(set(re.findall(r"(/\S+) \(0x", run.capture(["ldd", path])))):
             self.copy(f"{root}{library}", Path(library))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from hypergen import run
 from hypergen.config import BuildConfig
 from hypergen.errors import UserError
-from tests.bench.rig import Report
+from tests.bench.rig import Report, Stretch
 
 TOP = 25
 _KERNEL = 0xFFFFFFFF80000000
@@ -66,6 +66,30 @@ class _Namer:
         if _PIE <= address < _PIE + (8 << 20):
             return "VMM", self._vmm.name(address)
         return "VMM", "(libraries)"
+
+
+class Kvm:
+    """What of a stretch KVM's own functions took: those of arch/x86/kvm and virt/kvm."""
+
+    def __init__(self, cfg: BuildConfig, report: Report) -> None:
+        self._name = _Namer(cfg, report, None)
+        names = Counter(line.split()[2] for line in _system_map(cfg, "host").splitlines())
+        trees = [cfg.work.glob(f"linux-*/build-host/{part}") for part in ("arch/x86/kvm", "virt")]
+        objects = [file for tree in trees for top in tree for file in top.glob("**/*.o")]
+        lines = run.capture(["nm", "--defined-only", *objects]).splitlines()
+        found = {line.split()[2] for line in lines if len(line.split()) == 3}
+        # The copy of an inline function has a name that other parts of the kernel have as well.
+        self._functions = {name for name in found if names[name] == 1}
+
+    def instructions(self, stretch: Stretch) -> int:
+        """How many of the host's."""
+        return sum(
+            count
+            for (mode, address), (_, count) in stretch.blocks.items()
+            if mode == "h"
+            and address >= _KERNEL
+            and self._name(mode, address)[1] in self._functions
+        )
 
 
 def text(cfg: BuildConfig, report: Report, kind: str, vmm: str, program: Path | None) -> str:
