@@ -18,15 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import config, run, vmm
+from hypergen import config, run
 from hypergen.config import BuildConfig
 from hypergen.guests import ext4
-from hypergen.image import debs
 from tests.bench.overlay import Overlay
 from tests.e2e.bounds import TimedOut
 from tests.e2e.files import only
 from tests.e2e.machine import make_room
 from tests.nested import nest as nests
+from tests.nested import stock
 from tests.nested.nest import Nest
 
 TOP = Path(__file__).resolve().parents[2]
@@ -49,15 +49,6 @@ def pytest_runtest_makereport(
 def cfg() -> BuildConfig:
     """The settings that `make test` was started with."""
     return config.load()
-
-
-def _vmm(cfg: BuildConfig, folder: Path) -> Path:
-    """The VMM of this source tree, which out/bzImage may not hold yet."""
-    build = cfg.out / "nested" / "vmm"
-    log = cfg.logs / "nested-vmm.log"
-    vmm.compile_in(cfg, build, "all", log=log)
-    run.run(["strip", "-s", "-o", folder / "hg-vmm", build / "hg-vmm"], log=log)
-    return folder / "hg-vmm"
 
 
 def _tree(files: Overlay, folder: Path) -> None:
@@ -85,8 +76,7 @@ def _programs(folder: Path) -> dict[str, Path]:
 
 
 def _guest_initrd(cfg: BuildConfig, target: Path) -> Path:
-    deb = debs.fetch(cfg, ["busybox-static"])["busybox-static"]
-    busybox = debs.unpack(cfg, deb) / "bin/busybox"
+    busybox = stock.busybox(cfg)
     initrd = Overlay()
     initrd.copy("init", HERE / "guest-init")
     initrd.copy("bin/busybox", busybox)
@@ -114,7 +104,7 @@ def _overlay(cfg: BuildConfig, request: pytest.FixtureRequest, folder: Path) -> 
     kernels = cfg.out / "guest_kernel"
     files = Overlay()
     files.copy("nest/init", HERE / "host-init")
-    files.copy("usr/bin/hg-vmm", _vmm(cfg, folder))
+    files.copy("usr/bin/hg-vmm", nests.build_vmm(cfg, folder))
     _tree(files, folder)
     files.copy("nest/vmlinux", only(kernels, "vmlinux-*"))
     files.copy("nest/bzImage", only(kernels, "bzImage-*"))

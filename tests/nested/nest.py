@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypergen import run, vmm
 from hypergen.boot import emulator
 from hypergen.config import BuildConfig
 from tests.e2e.bounds import TimedOut, bound
@@ -292,6 +293,15 @@ class Guest:
     def pid(self) -> int:
         """The process of the VMM."""
         return int(self.qmp("x-hypergen-info")["pid"])
+
+
+def build_vmm(cfg: BuildConfig, folder: Path) -> Path:
+    """The VMM of this source tree, which out/bzImage may not hold yet."""
+    build = cfg.out / "nested" / "vmm"
+    log = cfg.logs / "nested-vmm.log"
+    vmm.compile_in(cfg, build, "all", log=log)
+    run.run(["strip", "-s", "-o", folder / "hg-vmm", build / "hg-vmm"], log=log)
+    return folder / "hg-vmm"
 
 
 def argv(

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import lzma
 import os
-import re
 import shlex
 import subprocess
 import tempfile
@@ -14,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hypergen import run
 from hypergen.config import BuildConfig
-from hypergen.errors import HypergenError, UserError
+from hypergen.errors import HypergenError
 from hypergen.image import debs
 from tests.bench.overlay import Overlay
+from tests.nested import stock
 from tests.nested.nest import BZIMAGE, KERNEL, Guest, Nest
 
 HERE = Path(__file__).resolve().parent
@@ -68,37 +66,21 @@ def _multiboot(overlay: Overlay, folder: Path) -> None:
     overlay.copy("nest/multiboot.bin", flat)
 
 
-def _plain(module: Path) -> bytes:
-    data = module.read_bytes()
-    return lzma.decompress(data) if module.suffix == ".xz" else data
-
-
 def _stock_kernel(cfg: BuildConfig, overlay: Overlay, tree: Path, name: str, target: Path) -> None:
     """``/nest/NAME`` and ``/nest/NAME.cpio`` of a distribution's unpacked packages."""
-    overlay.copy(f"nest/{name}", next(p for p in tree.rglob("vmlinuz*") if p.is_file()))
+    overlay.copy(f"nest/{name}", stock.kernel(tree))
     initrd = Overlay()
-    busybox = debs.unpack(cfg, debs.fetch(cfg, ["busybox-static"])["busybox-static"])
-    initrd.copy("bin/busybox", busybox / "bin/busybox")
+    initrd.copy("bin/busybox", stock.busybox(cfg))
     initrd.file("init", DEBIAN_INIT.encode(), 0o755)
-    for directory in ("dev", "proc", "sys", "mnt", "modules"):
+    for directory in ("dev", "proc", "sys", "mnt"):
         initrd.directory(directory)
     initrd.node("dev/console", "c", 5, 1, 0o600)
-    order = ""
-    for module in MODULES:
-        for file in sorted(tree.rglob(f"{module}.ko*")):
-            initrd.file(f"modules/{module}.ko", _plain(file))
-            order += f"{module}.ko\n"
-    initrd.file("modules/order", order.encode())
+    stock.add_modules(initrd, tree, MODULES)
     overlay.copy(f"nest/{name}.cpio", initrd.write(target))
 
 
 def _debian(cfg: BuildConfig, overlay: Overlay, folder: Path) -> None:
-    depends = run.capture(["apt-cache", "depends", "linux-image-cloud-amd64"])
-    match = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", depends)
-    if not match:
-        raise UserError("apt knows no linux-image-cloud-amd64", hint="apt-get update")
-    tree = debs.unpack(cfg, debs.fetch(cfg, [match[1]])[match[1]])
-    _stock_kernel(cfg, overlay, tree, "debian", folder / "debian.cpio")
+    _stock_kernel(cfg, overlay, stock.debian(cfg), "debian", folder / "debian.cpio")
 
 
 def others() -> list[str]:
