@@ -248,6 +248,8 @@ struct virtio_dev *fs_create_fd(const struct guest_memory *mem, struct loop *loo
 	f->dev.config_len = sizeof(f->config);
 	if (vhost_user_open(&f->back_end, fd, &f->dev, e)) {
 		fd = -1;
+		loop_remove(loop, &f->dev.kick);
+		close(f->dev.kick.fd);
 		goto fail;
 	}
 	f->back_end.on_loss = fs_lost;
