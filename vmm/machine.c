@@ -113,7 +113,6 @@ static int set_up_like_firmware(struct vm *vm, struct error *e)
 
 static int create_vm(struct vm *vm, struct error *e)
 {
-	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	uint64_t identity = KVM_IDENTITY_GPA;
 
 	do {
@@ -124,6 +123,13 @@ static int create_vm(struct vm *vm, struct error *e)
 	/* Only Intel without unrestricted guest uses these; there they must not be RAM. */
 	ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
 	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA);
+	return 0;
+}
+
+static int create_interrupt_controllers(struct vm *vm, struct error *e)
+{
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+
 	if (ioctl(vm->vm_fd, KVM_CREATE_IRQCHIP, 0))
 		return kvm_error(e, "KVM_CREATE_IRQCHIP");
 	if (vm->cfg->isle.wanted)
@@ -273,12 +279,17 @@ int machine_build(struct vm *vm, struct error *e)
 {
 	unsigned int i;
 
-	if (create_vm(vm, e) || machine_map_memory(vm, 0, e) || route_interrupts(vm, e))
+	/*
+	 * Memory before devices: from Linux 6.18 on a device leaves a grace period behind it that
+	 * nobody hurries (call_srcu), and a change of the memory slots waits for it, 8 ms.
+	 */
+	if (create_vm(vm, e) || machine_map_memory(vm, 0, e) || add_windows(vm, e) ||
+	    create_interrupt_controllers(vm, e) || route_interrupts(vm, e))
 		return -1;
 	for (i = 0; i < vm->cfg->cpus; i++)
 		if (vcpu_create(vm, i, e))
 			return -1;
-	if (add_windows(vm, e) || add_ioeventfds(vm, e))
+	if (add_ioeventfds(vm, e))
 		return -1;
 	if (vm->restoring ? snapshot_load(vm->restoring, vm, e) : load_guest(vm, e))
 		return -1;
