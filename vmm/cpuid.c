@@ -115,6 +115,12 @@ static void edit(struct kvm_cpuid_entry2 *e, const struct cpuid_machine *m, enum
 		e->ecx |= vendor == AMD && cpus > 1 ? 1u << 1 : 0; /* CmpLegacy */
 		e->ecx |= vendor == AMD ? 1u << 22 : 0;		   /* topology extensions: 1d, 1e */
 		break;
+	case 0x80000002: /* the CPU's name, which KVM leaves empty */
+	case 0x80000003:
+	case 0x80000004:
+		if (m->model == CPU_HOST)
+			__cpuid(e->function, e->eax, e->ebx, e->ecx, e->edx);
+		break;
 	case 0x80000008:
 		e->ecx = vendor == AMD ? (cpus - 1) | topology_package_bits(t) << 12 : 0;
 		break;

@@ -4,6 +4,8 @@
 #include "options.h"
 #include "units.h"
 
+#include <cpuid.h>
+
 #define INTEL 0x756e6547
 #define AMD   0x68747541
 
@@ -130,6 +132,19 @@ static void frequencies_are_told(void)
 	CHECK(cpuid_common(&t, &(struct cpuid_machine){.topology = {1, 1, 1}, .tsc_khz = 1},
 			   &err) == 0);
 	CHECK(!cpuid_find(&t, 0x15, 0)); /* AMD's CPUs have no such leaf */
+}
+
+static void the_name_is_this_cpus(void)
+{
+	struct cpuid_machine m = {.topology = {1, 1, 1}};
+	struct cpuid_table t = some_cpu(AMD);
+	struct kvm_cpuid_entry2 is = {0}, *told;
+
+	__cpuid(0x80000002, is.eax, is.ebx, is.ecx, is.edx);
+	CHECK(cpuid_common(&t, &m, &err) == 0);
+	told = cpuid_find(&t, 0x80000002, 0);
+	CHECK(told->eax == is.eax && told->ebx == is.ebx && told->ecx == is.ecx);
+	CHECK(told->edx == is.edx && is.eax);
 }
 
 static void models_hide_what_differs(void)
@@ -305,6 +320,7 @@ static void options_pin_vcpus(void)
 static const struct unit_test tests[] = {
 	TEST(topology_is_the_same_in_every_leaf),
 	TEST(frequencies_are_told),
+	TEST(the_name_is_this_cpus),
 	TEST(models_hide_what_differs),
 	TEST(a_missing_feature_is_named),
 	TEST(cpuid_xstate_adds_up),
