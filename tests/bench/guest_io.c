@@ -32,6 +32,7 @@
 #define DEPTH_MAX 32
 #define MIB	  (1u << 20)
 #define ROUNDS	  1000 /* requests and responses */
+#define STREAMS	  5    /* each way, of which the median counts: how packets meet differs */
 
 static char *buffer;
 
@@ -199,8 +200,13 @@ static void measure_network(void)
 	}
 	printf("bench net-request %lu\n", (since(start)) / ROUNDS);
 	close(s);
-	printf("bench net-send %lu\n", stream('s'));
-	printf("bench net-receive %lu\n", stream('g'));
+	/* Memory that the guest's kernel first touches is cleared by the host: not for these. */
+	stream('s');
+	stream('g');
+	for (i = 0; i < STREAMS; i++) {
+		printf("bench net-send %lu\n", stream('s'));
+		printf("bench net-receive %lu\n", stream('g'));
+	}
 }
 
 int main(void)
