@@ -41,23 +41,27 @@ class SerialLine:
         self._lock = threading.Condition()
         self._log = log.open("ab")
         self.raw = bytearray()
+        self._over = False  # QEMU has hung up
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        while True:
-            try:
-                data = self._socket.recv(4096)
-            except OSError:
-                return
-            if not data:
-                return
+        while data := self._receive():
             with self._lock:
                 self.raw += data
                 self._log.write(data)
                 self._log.flush()
                 self._stream.feed(data)
                 self._lock.notify_all()
+        with self._lock:
+            self._over = True
+            self._lock.notify_all()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(4096)
+        except OSError:
+            return b""
 
     def lines(self) -> list[str]:
         """Everything shown so far, what has scrolled off the top first; no trailing blanks."""
@@ -89,13 +93,15 @@ class SerialLine:
                 return found
             seen = len(text)
             time.sleep(0.01)  # what comes byte by byte is not looked at as often
-        what = f"no {pattern!r} on the serial line within {bound(seconds):.0f} s"
+        when = "before QEMU hung up" if self._over else f"within {bound(seconds):.0f} s"
+        what = f"no {pattern!r} on the serial line {when}"
         raise TimedOut(f"{what}\n{self.describe()}")
 
     def _grown(self, seen: int, end: float) -> bool:
-        """Wait until more than `seen` bytes have arrived; False when the time is over."""
+        """Wait until more than `seen` bytes have arrived; False when none will, or not in time."""
         with self._lock:
-            return self._lock.wait_for(lambda: len(self.raw) > seen, end - time.monotonic())
+            self._lock.wait_for(lambda: self._over or len(self.raw) > seen, end - time.monotonic())
+            return len(self.raw) > seen
 
     def describe(self) -> str:
         """The last lines, for an error message."""

@@ -3,9 +3,30 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
+from pathlib import Path
+
 import pytest
 
+from tests.e2e.bounds import TimedOut
+from tests.e2e.serial_line import SerialLine
 from tests.nested.nest import Nest, QmpFailed
+
+
+def test_a_machine_that_hangs_up_is_not_waited_for() -> None:
+    with tempfile.TemporaryDirectory(prefix="hg-") as name, socket.socket(socket.AF_UNIX) as server:
+        path = Path(name) / "line"
+        server.bind(str(path))
+        server.listen()
+        line = SerialLine(path, path.with_suffix(".log"))
+        machine, _ = server.accept()
+        machine.sendall(b"the last word")
+        machine.close()
+        assert line.expect("last", 60)
+        with pytest.raises(TimedOut, match="before QEMU hung up"):
+            line.expect("one more", 3600)
+        line.close()
 
 
 def test_a_guest_runs_its_script_and_powers_off(nest: Nest) -> None:
