@@ -92,7 +92,7 @@ void *memory_at(const struct guest_memory *m, uint64_t gpa, uint64_t len);
 /* The same, inlined for the way of a request: nearly all of them lie there. */
 static inline void *memory_at_once(const struct guest_memory *m, uint64_t gpa, uint64_t len)
 {
-	if (gpa < m->low && len && len <= m->low - gpa && !m->dirty)
+	if (__builtin_expect(gpa < m->low && len && len <= m->low - gpa && !m->dirty, 1))
 		return m->base + gpa;
 	return memory_at(m, gpa, len);
 }
