@@ -252,7 +252,7 @@ bool unikernel_may_run(struct vcpu *v)
 {
 	const struct timespec pause = {.tv_nsec = START_POLL};
 
-	while (!v->released && !hermit_may_start(v->vm->hermit, &v->vm->mem, v->index)) {
+	while (!hermit_may_start(v->vm->hermit, &v->vm->mem, v->index)) {
 		if (atomic_load(&v->vm->hold))
 			return false;
 		nanosleep(&pause, NULL);

@@ -36,7 +36,7 @@ void unikernel_reset_network(struct vm *vm);
 /* Loads it and sets the first registers of every vCPU, which exist by now. */
 int unikernel_load(struct vm *vm, struct error *e);
 
-/* Waits until the guest wants this vCPU to run; false: the vCPU is wanted elsewhere first. */
+/* Of one not yet released: waits until the guest wants it to run; false: it is wanted elsewhere. */
 bool unikernel_may_run(struct vcpu *v);
 
 /* An OUT of the guest's.  False: no hypercall. */

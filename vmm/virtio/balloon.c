@@ -329,9 +329,8 @@ static void balloon_destroy(struct virtio_dev *dev)
 	struct balloon *b = (struct balloon *)dev;
 
 	loop_remove(dev->loop, &b->timer);
-	loop_remove(dev->loop, &dev->kick);
 	close(b->timer.fd);
-	close(dev->kick.fd);
+	virtio_end(dev);
 	free(b);
 }
 

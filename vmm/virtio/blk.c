@@ -230,8 +230,7 @@ static void blk_destroy(struct virtio_dev *dev)
 
 	blk_quiesce(dev);
 	io_close(&b->io);
-	loop_remove(dev->loop, &dev->kick);
-	close(dev->kick.fd);
+	virtio_end(dev);
 	blk_release(b);
 }
 

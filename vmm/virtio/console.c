@@ -134,6 +134,7 @@ static int vcon_load(struct virtio_dev *dev, struct snap_in *in, struct error *e
 
 static void vcon_destroy(struct virtio_dev *dev)
 {
+	virtio_end(dev);
 	free(dev);
 }
 

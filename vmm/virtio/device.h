@@ -101,6 +101,9 @@ struct virtio_dev {
 int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
 		const struct guest_memory *mem, struct loop *loop);
 
+/* Undoes that, and takes the notifiers away; kick.fd is -1 where nothing was done yet. */
+void virtio_end(struct virtio_dev *dev);
+
 /* Also what a guest's write of 0 to Status does, and what a reset of the machine does. */
 void virtio_reset(struct virtio_dev *dev);
 

@@ -187,10 +187,8 @@ static void fs_destroy(struct virtio_dev *dev)
 	struct fs *f = (struct fs *)dev;
 
 	vhost_user_close(&f->back_end);
-	notifiers_destroy(dev);
 	close_log(f);
-	loop_remove(dev->loop, &dev->kick);
-	close(dev->kick.fd);
+	virtio_end(dev);
 	free(f);
 }
 
@@ -248,8 +246,7 @@ struct virtio_dev *fs_create_fd(const struct guest_memory *mem, struct loop *loo
 	f->dev.config_len = sizeof(f->config);
 	if (vhost_user_open(&f->back_end, fd, &f->dev, e)) {
 		fd = -1;
-		loop_remove(loop, &f->dev.kick);
-		close(f->dev.kick.fd);
+		virtio_end(&f->dev);
 		goto fail;
 	}
 	f->back_end.on_loss = fs_lost;

@@ -12,6 +12,7 @@
 
 #include "log.h"
 #include "virtio/device.h"
+#include "virtio/notifiers.h"
 
 #define VENDOR	      0x4e475948 /* "HYGN" */
 #define CONFIG_OFFSET VIRTIO_MMIO_CONFIG
@@ -51,6 +52,16 @@ int virtio_init(struct virtio_dev *dev, const struct virtio_ops *ops,
 	if (dev->kick.fd < 0)
 		return -1;
 	return loop_add(loop, &dev->kick, EPOLLIN);
+}
+
+void virtio_end(struct virtio_dev *dev)
+{
+	notifiers_destroy(dev);
+	if (dev->kick.fd < 0)
+		return;
+	loop_remove(dev->loop, &dev->kick);
+	close(dev->kick.fd);
+	dev->kick.fd = -1;
 }
 
 bool virtio_is_running(const struct virtio_dev *dev)

@@ -324,11 +324,7 @@ static void net_destroy(struct virtio_dev *dev)
 	ratelimit_close(&n->tx_limit);
 	if (n->backend->destroy)
 		n->backend->destroy(n);
-	notifiers_destroy(dev);
-	if (dev->kick.fd >= 0) {
-		loop_remove(dev->loop, &dev->kick);
-		close(dev->kick.fd);
-	}
+	virtio_end(dev);
 	free(n);
 }
 

@@ -30,6 +30,7 @@ static void rng_notify(struct virtio_dev *dev, unsigned int queue)
 
 static void rng_destroy(struct virtio_dev *dev)
 {
+	virtio_end(dev);
 	free(dev);
 }
 

@@ -354,11 +354,9 @@ int vhost_user_open(struct vhost_user *v, int fd, struct virtio_dev *dev, struct
 		close(fd);
 		return -1;
 	}
-	if (agree(v)) {
-		notifiers_destroy(dev);
+	if (agree(v))
 		return error_set(e, ERROR_MACHINE, "the vhost-user back end is of no use: %s",
 				 v->why);
-	}
 	dev->split_only = true;
 	dev->features &= v->features | ~RING_FEATURES;
 	return 0;

@@ -335,7 +335,7 @@ static void vsock_destroy(struct virtio_dev *dev)
 	vsock_reset(dev);
 	remove_source(dev->loop, &v->listener);
 	remove_source(dev->loop, &v->connector);
-	remove_source(dev->loop, &dev->kick);
+	virtio_end(dev);
 	free(v);
 }
 

@@ -61,9 +61,7 @@ static void vsock_destroy(struct virtio_dev *dev)
 
 	vsock_reset(dev);
 	vhost_close(&v->vhost);
-	notifiers_destroy(dev);
-	loop_remove(dev->loop, &dev->kick);
-	close(dev->kick.fd);
+	virtio_end(dev);
 	free(v);
 }
 
