@@ -38,6 +38,17 @@ def busybox(cfg: BuildConfig) -> Path:
     return debs.unpack(cfg, debs.fetch(cfg, ["busybox-static"])["busybox-static"]) / "bin/busybox"
 
 
+def initrd(cfg: BuildConfig, init: str, *folders: str) -> Overlay:
+    """An archive with that busybox, a shell script as its init, a console and empty folders."""
+    files = Overlay()
+    files.copy("bin/busybox", busybox(cfg))
+    files.file("init", init.encode(), 0o755)
+    for folder in ("dev", *folders):
+        files.directory(folder)
+    files.node("dev/console", "c", 5, 1, 0o600)
+    return files
+
+
 def add_modules(files: Overlay, tree: Path, names: Iterable[str]) -> None:
     """``/modules/NAME.ko`` of those that are not built in, and ``/modules/order``."""
     files.directory("modules")

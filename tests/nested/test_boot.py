@@ -69,12 +69,7 @@ def _multiboot(overlay: Overlay, folder: Path) -> None:
 def _stock_kernel(cfg: BuildConfig, overlay: Overlay, tree: Path, name: str, target: Path) -> None:
     """``/nest/NAME`` and ``/nest/NAME.cpio`` of a distribution's unpacked packages."""
     overlay.copy(f"nest/{name}", stock.kernel(tree))
-    initrd = Overlay()
-    initrd.copy("bin/busybox", stock.busybox(cfg))
-    initrd.file("init", DEBIAN_INIT.encode(), 0o755)
-    for directory in ("dev", "proc", "sys", "mnt"):
-        initrd.directory(directory)
-    initrd.node("dev/console", "c", 5, 1, 0o600)
+    initrd = stock.initrd(cfg, DEBIAN_INIT, "proc", "sys", "mnt")
     stock.add_modules(initrd, tree, MODULES)
     overlay.copy(f"nest/{name}.cpio", initrd.write(target))
 

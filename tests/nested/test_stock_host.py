@@ -12,7 +12,6 @@ import pytest
 from hypergen.boot import emulator
 from hypergen.config import BuildConfig
 from hypergen.errors import HypergenError
-from tests.bench.overlay import Overlay
 from tests.e2e.bounds import bound
 from tests.e2e.files import only
 from tests.e2e.machine import FIRST_SERIAL, SPARE_PORT, Machine
@@ -64,23 +63,9 @@ echo "the guest runs $(/bin/busybox uname -r)"
 """
 
 
-def _guest(cfg: BuildConfig, target: Path) -> Path:
-    files = Overlay()
-    files.copy("bin/busybox", stock.busybox(cfg))
-    files.file("init", GUEST_INIT.encode(), 0o755)
-    files.directory("dev")
-    files.node("dev/console", "c", 5, 1, 0o600)
-    return files.write(target)
-
-
 def _host(cfg: BuildConfig, tree: Path, folder: Path) -> Path:
-    files = Overlay()
-    files.copy("bin/busybox", stock.busybox(cfg))
-    files.file("init", INIT.encode(), 0o755)
+    files = stock.initrd(cfg, INIT, "proc", "sys", "mnt")
     files.file("host", HOST.replace("SECONDS", str(int(bound(60)))).encode())
-    for directory in ("dev", "proc", "sys", "mnt"):
-        files.directory(directory)
-    files.node("dev/console", "c", 5, 1, 0o600)
     stock.add_modules(files, tree, MODULES)
     with (cfg.out / "nested" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the shared host's tests may compile it beside us
@@ -90,7 +75,7 @@ def _host(cfg: BuildConfig, tree: Path, folder: Path) -> Path:
     for name, image in unikernels.build_all(folder, "hello").items():
         files.copy(f"guests/{name}", image)
     files.copy("guests/vmlinux", only(cfg.out / "guest_kernel", "vmlinux-*"))
-    files.copy("guests/guest.cpio", _guest(cfg, folder / "guest.cpio"))
+    files.copy("guests/guest.cpio", stock.initrd(cfg, GUEST_INIT).write(folder / "guest.cpio"))
     return files.write(folder / "host.cpio")
 
 
